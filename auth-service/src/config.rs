@@ -1,0 +1,197 @@
+//! The settings of auth-service, and what they come to.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::{Args, ValueEnum};
+use service_shell::settings::{SettingError, TokenConfig, TokenSettings, duration, lifetime};
+use service_shell::sqlite::DatabaseUrl;
+use shared_claims::{Clock, Scope};
+
+pub use crate::hashing::HashingLimits;
+pub use crate::sessions::{RefreshRules, SessionPolicy};
+
+const MAX_GRACE: Duration = Duration::from_hours(1);
+const MAX_SESSION_AGE: Duration = Duration::from_hours(87840);
+
+/// Who may register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Registration {
+    /// Anybody.
+    Open,
+    /// Nobody: users are added by `auth-service user add`.
+    Closed,
+}
+
+/// Where users and sessions are kept: what the commands need too.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Store")]
+pub struct StoreSettings {
+    /// SQLite file with users and sessions
+    #[arg(
+        long,
+        env = "AUTH_DATABASE_URL",
+        value_name = "URL",
+        default_value = "sqlite://data/auth.db",
+        global = true
+    )]
+    pub auth_database_url: DatabaseUrl,
+}
+
+/// Settings of auth-service alone.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "auth-service")]
+pub struct AuthSettings {
+    /// Address to listen on
+    #[arg(
+        long,
+        env = "AUTH_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:8001",
+        global = true
+    )]
+    pub auth_listen: SocketAddr,
+    /// Who may register
+    #[arg(
+        long,
+        env = "AUTH_REGISTRATION",
+        value_name = "WHO",
+        default_value = "closed",
+        global = true
+    )]
+    pub auth_registration: Registration,
+    /// What a user without a scope of their own may do
+    #[arg(
+        long,
+        env = "AUTH_DEFAULT_SCOPE",
+        value_name = "SCOPE",
+        default_value = "profile:read profile:write",
+        global = true
+    )]
+    auth_default_scope: Scope,
+    /// How long an access token is good
+    #[arg(long, env = "JWT_ACCESS_TOKEN_EXPIRES", value_name = "DURATION", default_value = "15m", value_parser = lifetime, global = true)]
+    jwt_access_token_expires: Duration,
+    /// How long a refresh token is good
+    #[arg(long, env = "JWT_REFRESH_TOKEN_EXPIRES", value_name = "DURATION", default_value = "1h", value_parser = lifetime, global = true)]
+    jwt_refresh_token_expires: Duration,
+    /// Whether a refresh replaces the refresh token: on or off
+    #[arg(long, env = "AUTH_REFRESH_ROTATION", value_name = "SWITCH", default_value = "on", value_parser = BoolishValueParser::new(),
+          action = clap::ArgAction::Set, global = true)]
+    auth_refresh_rotation: bool,
+    /// How long a refresh token that was replaced is answered with its successor; 0s: not at all
+    #[arg(long, env = "AUTH_REFRESH_GRACE", value_name = "DURATION", default_value = "10s", value_parser = grace, global = true)]
+    auth_refresh_grace: Duration,
+    /// How long after a login the password has to be given again, however often the session was refreshed
+    #[arg(long, env = "AUTH_SESSION_MAX_AGE", value_name = "DURATION", default_value = "30d", value_parser = session_age, global = true)]
+    auth_session_max_age: Duration,
+    /// Passwords hashed at the same time, with 19 MiB each [default: one for each core]
+    #[arg(long, env = "AUTH_HASHING_CONCURRENCY", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256), global = true)]
+    auth_hashing_concurrency: Option<u16>,
+    /// Passwords that wait to be hashed; one more is answered with 503 [default: 64 for each core]
+    #[arg(long, env = "AUTH_HASHING_QUEUE", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..), global = true)]
+    auth_hashing_queue: Option<u16>,
+    /// How long a password waits and is hashed before it is answered with 503
+    #[arg(long, env = "AUTH_HASHING_DEADLINE", value_name = "DURATION", default_value = "5s", value_parser = hashing_deadline, global = true)]
+    auth_hashing_deadline: Duration,
+}
+
+/// Everything that auth-service needs to serve.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where users and sessions are kept.
+    pub database: DatabaseUrl,
+    /// Keys, issuer and audience.
+    pub tokens: TokenConfig,
+    /// Lifetimes and the rules of refreshing.
+    pub sessions: SessionPolicy,
+    /// How much password hashing there may be.
+    pub hashing: HashingLimits,
+    /// Who may register.
+    pub registration: Registration,
+    /// Where the time comes from.
+    pub clock: Clock,
+}
+
+impl AuthSettings {
+    /// Checks the settings against each other and reads the secrets.
+    ///
+    /// # Errors
+    /// A setting that cannot be used.
+    pub fn resolve(
+        self,
+        store: StoreSettings,
+        tokens: TokenSettings,
+    ) -> Result<Config, SettingError> {
+        if self.jwt_refresh_token_expires < self.jwt_access_token_expires {
+            return Err(SettingError {
+                setting: "JWT_REFRESH_TOKEN_EXPIRES",
+                fault: "it is shorter than JWT_ACCESS_TOKEN_EXPIRES".to_owned(),
+                remedy: "let the refresh token live at least as long as the access token that it renews",
+            });
+        }
+        if self.auth_refresh_grace >= self.jwt_refresh_token_expires {
+            return Err(SettingError {
+                setting: "AUTH_REFRESH_GRACE",
+                fault: "it is not shorter than JWT_REFRESH_TOKEN_EXPIRES".to_owned(),
+                remedy: "use some seconds, like 10s",
+            });
+        }
+        let limits = HashingLimits::default();
+        let concurrency = self
+            .auth_hashing_concurrency
+            .map_or(limits.concurrency, usize::from);
+        Ok(Config {
+            database: store.auth_database_url,
+            tokens: tokens.resolve()?,
+            sessions: SessionPolicy {
+                access_token_expires: self.jwt_access_token_expires,
+                refresh: RefreshRules {
+                    rotation: self.auth_refresh_rotation,
+                    grace: self.auth_refresh_grace,
+                    token_expires: self.jwt_refresh_token_expires,
+                    session_max_age: self.auth_session_max_age,
+                },
+                default_scope: self.auth_default_scope,
+            },
+            hashing: HashingLimits {
+                concurrency,
+                queue: self
+                    .auth_hashing_queue
+                    .map_or(64 * concurrency, usize::from),
+                deadline: self.auth_hashing_deadline,
+            },
+            registration: self.auth_registration,
+            clock: Clock::system(),
+        })
+    }
+}
+
+fn grace(text: &str) -> Result<Duration, String> {
+    let grace = duration(text)?;
+    if grace > MAX_GRACE {
+        Err(
+            "use a duration from 0s to 1h: a stolen refresh token is not noticed within it"
+                .to_owned(),
+        )
+    } else {
+        Ok(grace)
+    }
+}
+
+fn session_age(text: &str) -> Result<Duration, String> {
+    let age = duration(text)?;
+    if age.as_secs() == 0 || age.subsec_nanos() != 0 || age > MAX_SESSION_AGE {
+        return Err("use whole seconds, from 1s to 3660d".to_owned());
+    }
+    Ok(age)
+}
+
+fn hashing_deadline(text: &str) -> Result<Duration, String> {
+    let deadline = duration(text)?;
+    if deadline.is_zero() || deadline > Duration::from_secs(25) {
+        return Err("use a duration from 1ms to 25s: a request is given up after 30s".to_owned());
+    }
+    Ok(deadline)
+}

@@ -1,0 +1,403 @@
+//! The bounded pool in which passwords are hashed.
+//!
+//! A hash takes 19 MiB and all of a core for some tens of milliseconds. So there is one thread per core and no more, each
+//! with its memory kept from hash to hash, a queue of bounded length before them, and a deadline on the wait. What cannot
+//! be done in time is refused at once, and a storm of logins costs a known amount of memory.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use argon2::password_hash::phc::{Output, PasswordHash as Phc, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use aws_lc_rs::{constant_time, rand};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use tokio::sync::oneshot;
+use zeroize::Zeroize;
+
+use crate::password::Password;
+
+/// A thread that has had nothing to do for this long gives its memory back.
+const IDLE: Duration = Duration::from_secs(2);
+/// The length of a hash, in bytes.
+const OUTPUT: usize = 32;
+
+/// What the table holds of a password: a PHC string with algorithm, parameters, salt and hash.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct PasswordHash(Box<str>);
+
+impl PasswordHash {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for PasswordHash {
+    fn from(phc: String) -> Self {
+        Self(phc.into())
+    }
+}
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordHash(…)")
+    }
+}
+
+/// How much hashing there may be at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct HashingLimits {
+    /// Hashes at the same time: threads, each with 19 MiB while it works.
+    pub concurrency: usize,
+    /// Passwords that wait for a thread; one more is refused.
+    pub queue: usize,
+    /// How long a password waits and is hashed before it is refused.
+    pub deadline: Duration,
+}
+
+/// More passwords are waiting than can be hashed in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more passwords are waiting than can be hashed in time")]
+pub(crate) struct Overloaded {
+    /// When it may be better.
+    pub(crate) retry_after: Duration,
+}
+
+/// What a check of a password found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Checked {
+    Wrong,
+    Right,
+    /// Right, and hashed with parameters that are no longer ours.
+    RightButOutdated,
+}
+
+/// Hashes and checks passwords.
+#[derive(Clone, Debug)]
+pub(crate) struct Passwords {
+    queue: Sender<Task>,
+    deadline: Duration,
+    /// What the password of an absent user is checked against, so that it costs the same.
+    decoy: PasswordHash,
+}
+
+struct Task {
+    work: Box<dyn FnOnce(&mut Workspace) + Send>,
+    deadline: Instant,
+}
+
+impl Passwords {
+    /// Starts the threads. They end when the last handle is dropped.
+    pub(crate) fn start(limits: HashingLimits) -> anyhow::Result<Self> {
+        let (queue, tasks) = crossbeam_channel::bounded(limits.queue);
+        for number in 0..limits.concurrency {
+            let tasks = tasks.clone();
+            thread::Builder::new()
+                .name(format!("password-{number}"))
+                .spawn(move || serve(&tasks))?;
+        }
+        let decoy = Output::new(&random::<OUTPUT>()).expect("32 bytes are a hash");
+        Ok(Self {
+            queue,
+            deadline: limits.deadline,
+            decoy: write(random_salt(), decoy),
+        })
+    }
+
+    pub(crate) async fn hash(&self, password: Password) -> Result<PasswordHash, Overloaded> {
+        self.run(move |workspace| workspace.hash(&password)).await
+    }
+
+    /// Checks a password against a user's hash, or, where there is no such user, against one that nothing fits.
+    pub(crate) async fn check(
+        &self,
+        hash: Option<PasswordHash>,
+        password: Password,
+    ) -> Result<Checked, Overloaded> {
+        let decoy = self.decoy.clone();
+        let checked = self.run(move |workspace| {
+            if let Some(hash) = hash {
+                workspace.check(&hash, &password)
+            } else {
+                workspace.check(&decoy, &password);
+                Checked::Wrong
+            }
+        });
+        checked.await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Workspace) -> T + Send + 'static,
+    ) -> Result<T, Overloaded> {
+        let overloaded = Overloaded {
+            retry_after: self.deadline,
+        };
+        let (answer, answered) = oneshot::channel();
+        let work = move |workspace: &mut Workspace| {
+            // Whoever asked may have gone away meanwhile: then there is nothing to be done.
+            if !answer.is_closed() {
+                let _ = answer.send(work(workspace));
+            }
+        };
+        let task = Task {
+            work: Box::new(work),
+            deadline: Instant::now() + self.deadline,
+        };
+        match self.queue.try_send(task) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => return Err(overloaded),
+        }
+        match tokio::time::timeout(self.deadline, answered).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(_)) | Err(_) => Err(overloaded),
+        }
+    }
+}
+
+/// One thread: a task after the other, with the memory kept while there is work.
+fn serve(tasks: &Receiver<Task>) {
+    let mut workspace = Workspace { memory: Vec::new() };
+    loop {
+        let task = match tasks.recv_timeout(IDLE) {
+            Ok(task) => task,
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                workspace.memory.zeroize();
+                workspace.memory = Vec::new();
+                match tasks.recv() {
+                    Ok(task) => task,
+                    Err(_) => return,
+                }
+            }
+        };
+        if Instant::now() < task.deadline {
+            // Whoever asked hears of a panic by its answer never coming; the thread goes on to the next.
+            let _ = catch_unwind(AssertUnwindSafe(|| (task.work)(&mut workspace)));
+        }
+    }
+}
+
+/// OWASP's recommendation for argon2id: 19 MiB, 2 passes, 1 lane.
+fn parameters() -> Params {
+    Params::new(19 * 1024, 2, 1, Some(OUTPUT)).expect("these are parameters that argon2 allows")
+}
+
+/// The memory of one thread, large enough for the hashes that it has met.
+struct Workspace {
+    memory: Vec<Block>,
+}
+
+impl Workspace {
+    fn hash(&mut self, password: &Password) -> PasswordHash {
+        let salt = random_salt();
+        let output = self.compute(
+            &parameters(),
+            Algorithm::Argon2id,
+            Version::V0x13,
+            &salt,
+            password,
+        );
+        write(
+            salt,
+            output.expect("our own parameters and salt can be hashed with"),
+        )
+    }
+
+    /// A hash that cannot be read fits nothing, and costs what any other does.
+    fn check(&mut self, hash: &PasswordHash, password: &Password) -> Checked {
+        let Some((stored, algorithm, version, params)) = read(hash) else {
+            self.hash(password);
+            return Checked::Wrong;
+        };
+        let (Some(salt), Some(expected)) = (stored.salt, stored.hash) else {
+            return Checked::Wrong;
+        };
+        let Some(computed) = self.compute(&params, algorithm, version, &salt, password) else {
+            return Checked::Wrong;
+        };
+        if constant_time::verify_slices_are_equal(computed.as_bytes(), expected.as_bytes()).is_err()
+        {
+            return Checked::Wrong;
+        }
+        let current = parameters();
+        let same = (params.m_cost(), params.t_cost(), params.p_cost())
+            == (current.m_cost(), current.t_cost(), current.p_cost());
+        if same && algorithm == Algorithm::Argon2id {
+            Checked::Right
+        } else {
+            Checked::RightButOutdated
+        }
+    }
+
+    fn compute(
+        &mut self,
+        params: &Params,
+        algorithm: Algorithm,
+        version: Version,
+        salt: &Salt,
+        password: &Password,
+    ) -> Option<Output> {
+        let blocks = params.block_count();
+        if self.memory.len() < blocks {
+            self.memory.resize(blocks, Block::default());
+        }
+        let mut output = vec![0; params.output_len().unwrap_or(OUTPUT)];
+        let argon2 = Argon2::new(algorithm, version, params.clone());
+        argon2
+            .hash_password_into_with_memory(
+                password.bytes(),
+                salt.as_ref(),
+                &mut output,
+                &mut self.memory[..blocks],
+            )
+            .ok()?;
+        Output::new(&output).ok()
+    }
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes).expect("the operating system has random bytes");
+    bytes
+}
+
+fn random_salt() -> Salt {
+    Salt::new(&random::<16>()).expect("16 bytes are a salt")
+}
+
+fn write(salt: Salt, output: Output) -> PasswordHash {
+    let phc = Phc {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: parameters()
+            .try_into()
+            .expect("our own parameters can be written"),
+        salt: Some(salt),
+        hash: Some(output),
+    };
+    phc.to_string().into()
+}
+
+fn read(hash: &PasswordHash) -> Option<(Phc, Algorithm, Version, Params)> {
+    let phc = Phc::new(hash.as_str()).ok()?;
+    let algorithm = Algorithm::try_from(phc.algorithm.as_str()).ok()?;
+    let version = phc
+        .version
+        .map_or(Ok(Version::default()), Version::try_from)
+        .ok()?;
+    let params = Params::try_from(&phc).ok()?;
+    Some((phc, algorithm, version, params))
+}
+
+/// The limits that fit this machine.
+impl Default for HashingLimits {
+    fn default() -> Self {
+        let concurrency = thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            concurrency,
+            queue: 64 * concurrency,
+            deadline: Duration::from_secs(5),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password(text: &str) -> Password {
+        Password::presented(&text.into()).unwrap()
+    }
+
+    fn passwords(concurrency: usize, queue: usize) -> Passwords {
+        Passwords::start(HashingLimits {
+            concurrency,
+            queue,
+            deadline: Duration::from_secs(30),
+        })
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_password_fits_its_own_hash_and_no_other() {
+        let passwords = passwords(1, 8);
+        let hash = passwords.hash(password("space-corgi")).await.unwrap();
+        assert!(
+            hash.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{}",
+            hash.as_str()
+        );
+        assert_eq!(
+            passwords
+                .check(Some(hash.clone()), password("space-corgi"))
+                .await,
+            Ok(Checked::Right)
+        );
+        assert_eq!(
+            passwords.check(Some(hash), password("space-corgy")).await,
+            Ok(Checked::Wrong)
+        );
+        assert_eq!(
+            passwords.check(None, password("space-corgi")).await,
+            Ok(Checked::Wrong)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_other_parameters_is_right_but_outdated() {
+        // "password" with m=64, t=2, p=1 and the salt "somesalt", made by the reference implementation.
+        let hash = "$argon2id$v=19$m=64,t=2,p=1$c29tZXNhbHQ$Bo1ismRVk2qm6+YAYLCmWHDb+j3fjUH3";
+        let passwords = passwords(1, 8);
+        assert_eq!(
+            passwords
+                .check(Some(hash.to_owned().into()), password("password"))
+                .await,
+            Ok(Checked::RightButOutdated)
+        );
+        assert_eq!(
+            passwords
+                .check(Some(hash.to_owned().into()), password("passwort"))
+                .await,
+            Ok(Checked::Wrong)
+        );
+        assert_eq!(
+            passwords
+                .check(
+                    Some("no hash at all".to_owned().into()),
+                    password("password")
+                )
+                .await,
+            Ok(Checked::Wrong)
+        );
+    }
+
+    #[tokio::test]
+    async fn what_the_queue_cannot_hold_is_refused_at_once_and_the_rest_is_done() {
+        let passwords = passwords(1, 2);
+        let hash = passwords.hash(password("space-corgi")).await.unwrap();
+        let checks = (0..16).map(|_| passwords.check(Some(hash.clone()), password("space-corgi")));
+        let done = futures_util::future::join_all(checks).await;
+        let right = done
+            .iter()
+            .filter(|done| **done == Ok(Checked::Right))
+            .count();
+        let refused = done.iter().filter(|done| done.is_err()).count();
+        assert!(
+            right >= 2 && refused >= 12 && right + refused == 16,
+            "{right} right, {refused} refused"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_waits_past_the_deadline_is_refused() {
+        let passwords = Passwords::start(HashingLimits {
+            concurrency: 1,
+            queue: 8,
+            deadline: Duration::from_nanos(1),
+        })
+        .unwrap();
+        assert!(passwords.hash(password("space-corgi")).await.is_err());
+    }
+}

@@ -1,0 +1,119 @@
+//! What goes wrong, as the world may read it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::WWW_AUTHENTICATE;
+use serde::Serialize;
+use service_shell::problem::Problem;
+use service_shell::sqlite::StorageError;
+use shared_claims::TokenError;
+use shared_claims::extract::Cause;
+use shared_claims::wire::{ErrorBody, bearer_challenge};
+
+use crate::hashing::Overloaded;
+use crate::sessions::RefreshError;
+use crate::users::{AuthenticateError, RegisterError};
+
+/// Display is what the client reads; the source is for the log.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("Bad username or password")]
+    BadCredentials(#[source] AuthenticateError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("Refresh token has been used before; the session has been revoked")]
+    RefreshTokenReused,
+    #[error("That username is taken")]
+    UsernameTaken,
+    #[error("Registration is closed here; ask an administrator for an account")]
+    RegistrationClosed,
+    #[error(transparent)]
+    Problem(#[from] Problem),
+    #[error("The service is overloaded")]
+    Overloaded(#[source] Overloaded),
+    #[error("Internal error")]
+    Storage(#[from] StorageError),
+}
+
+impl From<AuthenticateError> for Error {
+    fn from(error: AuthenticateError) -> Self {
+        match error {
+            AuthenticateError::Overloaded(overloaded) => Self::Overloaded(overloaded),
+            AuthenticateError::Storage(error) => Self::Storage(error),
+            refused => Self::BadCredentials(refused),
+        }
+    }
+}
+
+impl From<RegisterError> for Error {
+    fn from(error: RegisterError) -> Self {
+        match error {
+            RegisterError::UsernameTaken => Self::UsernameTaken,
+            RegisterError::Overloaded(overloaded) => Self::Overloaded(overloaded),
+            RegisterError::Storage(error) => Self::Storage(error),
+        }
+    }
+}
+
+impl From<RefreshError> for Error {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::Token(error) => Self::Token(error),
+            RefreshError::Reused => Self::RefreshTokenReused,
+            RefreshError::Storage(error) => Self::Storage(error),
+        }
+    }
+}
+
+/// A refused login says its sentence under `error` too, where clients of the Flask lesson look for it.
+#[derive(Serialize)]
+struct BadCredentialsBody {
+    #[serde(flatten)]
+    body: ErrorBody,
+    error: String,
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let sentence = self.to_string();
+        match self {
+            Self::Token(error) => error.into_response(),
+            Self::BadCredentials(refused) => {
+                let body = BadCredentialsBody {
+                    body: ErrorBody::new("bad_credentials", &sentence),
+                    error: sentence,
+                };
+                let challenge = [(WWW_AUTHENTICATE, bearer_challenge(None))];
+                let mut response =
+                    (StatusCode::UNAUTHORIZED, challenge, Json(body)).into_response();
+                response.extensions_mut().insert(Cause(Arc::new(refused)));
+                response
+            }
+            Self::RefreshTokenReused => {
+                let challenge = [(
+                    WWW_AUTHENTICATE,
+                    bearer_challenge(Some(("invalid_token", &sentence))),
+                )];
+                (
+                    challenge,
+                    Problem::new(StatusCode::UNAUTHORIZED, "refresh_token_reused", sentence),
+                )
+                    .into_response()
+            }
+            Self::UsernameTaken => {
+                Problem::new(StatusCode::CONFLICT, "username_taken", sentence).into_response()
+            }
+            Self::RegistrationClosed => {
+                Problem::new(StatusCode::FORBIDDEN, "registration_closed", sentence).into_response()
+            }
+            Self::Problem(problem) => problem.into_response(),
+            Self::Overloaded(overloaded) => Problem::overloaded(overloaded.retry_after)
+                .because(Arc::new(overloaded))
+                .into_response(),
+            Self::Storage(error) => Problem::from(error).into_response(),
+        }
+    }
+}

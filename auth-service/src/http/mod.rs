@@ -1,0 +1,22 @@
+//! The routes, one file per capability, each with its own `router()`.
+
+mod account;
+mod credentials;
+mod error;
+mod health;
+mod registration;
+mod sessions;
+
+use axum::Router;
+use service_shell::serve::with_shell;
+
+use crate::app::AppState;
+
+pub(crate) fn router(state: AppState) -> Router {
+    let routes = Router::new()
+        .merge(registration::router())
+        .merge(sessions::router())
+        .merge(account::router())
+        .merge(health::router());
+    with_shell("auth-service", routes).with_state(state)
+}

@@ -1,0 +1,36 @@
+//! auth-service knows the users, checks their passwords, and issues the tokens that every other service verifies by
+//! itself.
+//!
+//! [`serve`] is the whole service: the binary, the tests and the local stack all call it.
+
+mod app;
+mod cli;
+pub mod config;
+mod hashing;
+mod http;
+mod password;
+mod sessions;
+mod storage;
+mod users;
+
+use tokio::net::TcpListener;
+
+use crate::app::AppState;
+pub use crate::cli::{Cli, add_user, run};
+use crate::config::Config;
+
+/// Serves on the listener until `shutdown` ends.
+///
+/// # Errors
+/// The store cannot be opened, or the listener breaks.
+pub async fn serve(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let state = AppState::start(config).await?;
+    tracing::info!(address = %listener.local_addr()?, "auth-service listens");
+    let served = service_shell::serve::serve(http::router(state.clone()), listener, shutdown).await;
+    state.stop().await;
+    served
+}

@@ -1,0 +1,240 @@
+//! Sessions: a login, and all that follows from it by refreshing.
+//!
+//! A session is a counter. A refresh token names its session and the counter's value, the generation; its `jti` is
+//! derived from the session's own secret, so that it need not be stored, can be derived again, and cannot be made by a
+//! holder of the common secret alone.
+
+mod lifecycle;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use service_shell::sqlite::StorageError;
+use shared_claims::wire::TokenPair;
+use shared_claims::{
+    AccessClaims, Clock, InvalidToken, NumericDate, Presented, RefreshClaims, RefreshToken, Scope,
+    SessionId, Signer, TokenError, TokenId,
+};
+
+pub use self::lifecycle::RefreshRules;
+pub(crate) use self::lifecycle::{EndReason, Ended, Session, SessionSecret, Verdict};
+use crate::storage::Store;
+use crate::users::User;
+
+/// How long tokens are good, and by which rules they are refreshed.
+#[derive(Clone, Debug)]
+pub struct SessionPolicy {
+    /// The lifetime of an access token, in whole seconds.
+    pub access_token_expires: Duration,
+    /// When and how refresh tokens rotate, and how long they are good.
+    pub refresh: RefreshRules,
+    /// What a user without a scope of their own may do.
+    pub default_scope: Scope,
+}
+
+/// Where a login comes from, as far as the client tells: for its owner's eyes in the list of sessions.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origin {
+    pub(crate) user_agent: Option<String>,
+    pub(crate) ip: Option<IpAddr>,
+}
+
+/// Why a refresh is refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RefreshError {
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// An old refresh token came back: either its owner or a thief holds a copy, so the session is over for both.
+    #[error("Refresh token has been used before; the session has been revoked")]
+    Reused,
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Starts, continues and ends sessions.
+#[derive(Clone, Debug)]
+pub(crate) struct Sessions {
+    store: Store,
+    signer: Signer,
+    policy: SessionPolicy,
+    clock: Clock,
+}
+
+impl Sessions {
+    pub(crate) fn new(store: Store, signer: Signer, policy: SessionPolicy, clock: Clock) -> Self {
+        Self {
+            store,
+            signer,
+            policy,
+            clock,
+        }
+    }
+
+    /// A new session for a user who has just given the password, and its first pair of tokens.
+    pub(crate) async fn start(
+        &self,
+        user: &User,
+        origin: Origin,
+    ) -> Result<(SessionId, TokenPair), StorageError> {
+        let now = self.clock.now();
+        let session = Session::begin(user.id.clone(), origin, &self.policy.refresh, now);
+        self.store.start_session(&session).await?;
+        let access = self.access_token(&session, user, true, now);
+        let refresh = self.refresh_token(&session);
+        Ok((
+            session.id.clone(),
+            self.pair(access, Some((refresh, &session)), user, now),
+        ))
+    }
+
+    /// The pair that a refresh token is good for, by the rules of [`RefreshRules::judge`].
+    pub(crate) async fn refresh(
+        &self,
+        presented: &RefreshClaims,
+    ) -> Result<TokenPair, RefreshError> {
+        let now = self.clock.now();
+        let Some((verdict, session, user)) = self
+            .store
+            .refresh_session(presented, &self.policy.refresh, now)
+            .await?
+        else {
+            return Err(TokenError::Revoked.into());
+        };
+        match verdict {
+            Verdict::Rotate | Verdict::Repeat => {
+                let access = self.access_token(&session, &user, false, now);
+                let refresh = self.refresh_token(&session);
+                Ok(self.pair(access, Some((refresh, &session)), &user, now))
+            }
+            Verdict::Keep { .. } => {
+                let access = self.access_token(&session, &user, false, now);
+                Ok(self.pair(access, None, &user, now))
+            }
+            Verdict::Replay => {
+                tracing::warn!(user = %user.id, session = %session.id, "a refresh token was used again: the session is revoked");
+                Err(RefreshError::Reused)
+            }
+            Verdict::Ahead => {
+                tracing::error!(
+                    user = %user.id, session = %session.id, generation = session.generation, presented = presented.generation,
+                    "a refresh token is ahead of its session, as after the database was set back to a backup: the session is revoked"
+                );
+                Err(TokenError::Revoked.into())
+            }
+            Verdict::Forged => Err(TokenError::from(InvalidToken::Forged).into()),
+            Verdict::Ended => Err(TokenError::Revoked.into()),
+            Verdict::Expired => Err(TokenError::Expired.into()),
+        }
+    }
+
+    /// Ends the session of a token of either kind.
+    pub(crate) async fn log_out(&self, presented: &Presented) -> Result<(), RefreshError> {
+        let now = self.clock.now();
+        let id = match presented {
+            Presented::Access(claims) => claims
+                .session
+                .as_ref()
+                .ok_or(InvalidToken::Claims)
+                .map_err(TokenError::from)?,
+            Presented::Refresh(claims) => {
+                let session = self
+                    .store
+                    .session(&claims.session)
+                    .await?
+                    .ok_or(TokenError::Revoked)?;
+                if !session.secret.derives(claims) {
+                    return Err(TokenError::from(InvalidToken::Forged).into());
+                }
+                &claims.session
+            }
+        };
+        if self
+            .store
+            .revoke_session(id, EndReason::Logout, now)
+            .await?
+        {
+            Ok(())
+        } else {
+            Err(TokenError::Revoked.into())
+        }
+    }
+
+    /// Whether the session of an access token goes on, by the table rather than by what a feed has told so far. An
+    /// access token outlives its session's refresh token, so only a revocation counts.
+    pub(crate) async fn confirm(&self, claims: &AccessClaims) -> Result<(), RefreshError> {
+        let Some(id) = &claims.session else {
+            return Ok(());
+        };
+        let session = self.store.session(id).await?;
+        if session.is_some_and(|session| session.ended.is_none()) {
+            Ok(())
+        } else {
+            Err(TokenError::Revoked.into())
+        }
+    }
+
+    /// Deletes the rows of sessions whose last access token has expired: nothing can ask for them any more.
+    pub(crate) async fn forget_expired(&self, leeway: Duration) -> Result<u64, StorageError> {
+        let before = self.clock.now() - self.policy.access_token_expires - leeway;
+        self.store.delete_sessions_expired_before(before).await
+    }
+
+    fn access_token(
+        &self,
+        session: &Session,
+        user: &User,
+        fresh: bool,
+        now: Timestamp,
+    ) -> shared_claims::AccessToken {
+        let issued_at = NumericDate::from(now);
+        self.signer.access(&AccessClaims {
+            subject: user.id.clone(),
+            preferred_username: Some(user.username.as_ref().to_owned()),
+            client_id: None,
+            fresh,
+            auth_time: Some(session.created_at.into()),
+            session: Some(session.id.clone()),
+            scope: self.scope_of(user).clone(),
+            id: Some(TokenId::generate()),
+            issued_at: Some(issued_at),
+            expires_at: issued_at.after(self.policy.access_token_expires),
+        })
+    }
+
+    /// The refresh token of the session's generation as it stands: asked twice, the same string.
+    fn refresh_token(&self, session: &Session) -> RefreshToken {
+        self.signer.refresh(&RefreshClaims {
+            subject: session.user.clone(),
+            session: session.id.clone(),
+            generation: session.generation,
+            id: session.secret.token_id(session.generation),
+            issued_at: session.rotated_at.unwrap_or(session.created_at).into(),
+            expires_at: session.expires_at.into(),
+        })
+    }
+
+    fn pair(
+        &self,
+        access_token: shared_claims::AccessToken,
+        refresh: Option<(RefreshToken, &Session)>,
+        user: &User,
+        now: Timestamp,
+    ) -> TokenPair {
+        let (refresh_token, session) = refresh.unzip();
+        TokenPair {
+            access_token,
+            refresh_token,
+            token_type: "Bearer".into(),
+            expires_in: i64::try_from(self.policy.access_token_expires.as_secs())
+                .unwrap_or(i64::MAX),
+            refresh_expires_in: session
+                .map(|session| NumericDate::from(session.expires_at).0 - NumericDate::from(now).0),
+            scope: self.scope_of(user).clone(),
+        }
+    }
+
+    fn scope_of<'a>(&'a self, user: &'a User) -> &'a Scope {
+        user.scope.as_ref().unwrap_or(&self.policy.default_scope)
+    }
+}

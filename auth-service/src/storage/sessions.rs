@@ -1,0 +1,297 @@
+//! The table of sessions.
+
+use jiff::Timestamp;
+use service_shell::sqlite::StorageError;
+use shared_claims::{RefreshClaims, SessionId};
+use sqlx::SqliteConnection;
+
+use super::users::UserRow;
+use super::{Store, inconsistent, time};
+use crate::sessions::{EndReason, Ended, RefreshRules, Session, SessionSecret, Verdict};
+use crate::users::{User, Username};
+
+#[derive(sqlx::FromRow)]
+struct SessionRow {
+    id: String,
+    user_id: String,
+    generation: i64,
+    secret: String,
+    created_at: i64,
+    rotated_at: Option<i64>,
+    last_used_at: i64,
+    expires_at: i64,
+    revoked_at: Option<i64>,
+    revoked_reason: Option<String>,
+    user_agent: Option<String>,
+    ip: Option<String>,
+}
+
+impl TryFrom<SessionRow> for Session {
+    type Error = StorageError;
+
+    fn try_from(row: SessionRow) -> Result<Self, StorageError> {
+        let time = |milliseconds, column| time(milliseconds, "sessions", column, &row.id);
+        let wrong = |column| inconsistent("sessions", column, &row.id);
+        let ended = row.revoked_at.map(|at| {
+            Ok::<_, StorageError>(Ended {
+                at: time(at, "revoked_at")?,
+                reason: row.revoked_reason.unwrap_or_default(),
+            })
+        });
+        Ok(Self {
+            user: row.user_id.into(),
+            generation: row.generation.try_into().map_err(|_| wrong("generation"))?,
+            secret: SessionSecret::parse(&row.secret).ok_or_else(|| wrong("secret"))?,
+            created_at: time(row.created_at, "created_at")?,
+            rotated_at: row
+                .rotated_at
+                .map(|at| time(at, "rotated_at"))
+                .transpose()?,
+            last_used_at: time(row.last_used_at, "last_used_at")?,
+            expires_at: time(row.expires_at, "expires_at")?,
+            ended: ended.transpose()?,
+            user_agent: row.user_agent,
+            ip: row
+                .ip
+                .map(|ip| ip.parse().map_err(|_| wrong("ip")))
+                .transpose()?,
+            id: row.id.into(),
+        })
+    }
+}
+
+impl Store {
+    /// Adds a session and notes its user's login.
+    pub(crate) async fn start_session(&self, session: &Session) -> Result<(), StorageError> {
+        let session = session.clone();
+        let start = self.0.writer.write(move |connection| {
+            Box::pin(async move {
+                sqlx::query("update users set last_login_at = $2 where id = $1")
+                    .bind(session.user.as_str())
+                    .bind(session.created_at.as_millisecond())
+                    .execute(&mut *connection)
+                    .await?;
+                sqlx::query(
+                    "insert into sessions (id, user_id, generation, secret, created_at, last_used_at, expires_at, user_agent, ip)
+                     values ($1, $2, 0, $3, $4, $4, $5, $6, $7)",
+                )
+                .bind(session.id.as_str())
+                .bind(session.user.as_str())
+                .bind(session.secret.to_text().as_str())
+                .bind(session.created_at.as_millisecond())
+                .bind(session.expires_at.as_millisecond())
+                .bind(session.user_agent)
+                .bind(session.ip.map(|ip| ip.to_string()))
+                .execute(connection)
+                .await?;
+                Ok(())
+            })
+        });
+        start.await
+    }
+
+    pub(crate) async fn session(&self, id: &SessionId) -> Result<Option<Session>, StorageError> {
+        let row: Option<SessionRow> = sqlx::query_as(
+            "select id, user_id, generation, secret, created_at, rotated_at, last_used_at, expires_at, revoked_at, revoked_reason,
+                    user_agent, ip
+               from sessions
+              where id = $1",
+        )
+        .bind(id.as_str())
+        .fetch_optional(&self.0.readers)
+        .await?;
+        row.map(Session::try_from).transpose()
+    }
+
+    /// Judges a refresh token and does what the verdict says, both in one transaction: of any number of refreshes with
+    /// one token, one moves the session on and the others find it moved. The session is as it stands afterwards. A
+    /// verdict that changes nothing is reached by reading alone.
+    pub(crate) async fn refresh_session(
+        &self,
+        presented: &RefreshClaims,
+        rules: &RefreshRules,
+        now: Timestamp,
+    ) -> Result<Option<(Verdict, Session, User)>, StorageError> {
+        let Some((session, user)) =
+            session_and_user(&mut *self.0.readers.acquire().await?, &presented.session).await?
+        else {
+            return Ok(None);
+        };
+        let verdict = rules.judge(&session, presented, now);
+        if !verdict.writes() {
+            return Ok(Some((verdict, session, user)));
+        }
+        let (presented, rules) = (presented.clone(), rules.clone());
+        let refresh = self.0.writer.write(move |connection| {
+            Box::pin(async move {
+                let Some((mut session, user)) =
+                    session_and_user(connection, &presented.session).await?
+                else {
+                    return Ok(None);
+                };
+                let verdict = rules.judge(&session, &presented, now);
+                match verdict {
+                    Verdict::Rotate => {
+                        session.rotate(&rules, now);
+                        keep_rotation(connection, &session).await?;
+                    }
+                    Verdict::Keep { touch: true } => {
+                        keep_last_use(connection, &session.id, now).await?;
+                    }
+                    Verdict::Replay => {
+                        end_session(connection, &session.id, EndReason::RefreshTokenReused, now)
+                            .await?;
+                    }
+                    Verdict::Ahead => {
+                        end_session(connection, &session.id, EndReason::RolledBack, now).await?;
+                    }
+                    Verdict::Repeat
+                    | Verdict::Keep { touch: false }
+                    | Verdict::Forged
+                    | Verdict::Ended
+                    | Verdict::Expired => {}
+                }
+                Ok(Some((verdict, session, user)))
+            })
+        });
+        refresh.await
+    }
+
+    /// Ends a session. `false`: there is none that goes on.
+    pub(crate) async fn revoke_session(
+        &self,
+        id: &SessionId,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let id = id.clone();
+        self.0
+            .writer
+            .write(move |connection| {
+                Box::pin(async move { end_session(connection, &id, reason, now).await })
+            })
+            .await
+    }
+
+    /// Sessions that go on, of everybody or of one user, with the users' names, newest use first.
+    pub(crate) async fn live_sessions(
+        &self,
+        of: Option<&Username>,
+        now: Timestamp,
+    ) -> Result<Vec<(Session, String)>, StorageError> {
+        #[derive(sqlx::FromRow)]
+        struct Row {
+            #[sqlx(flatten)]
+            session: SessionRow,
+            username: String,
+        }
+        let rows: Vec<Row> = sqlx::query_as(
+            "select sessions.id, user_id, generation, secret, sessions.created_at, rotated_at, last_used_at, expires_at, revoked_at,
+                    revoked_reason, user_agent, ip, username
+               from sessions join users on users.id = user_id
+              where revoked_at is null and expires_at > $1 and (username = $2 or $2 is null)
+              order by last_used_at desc, sessions.id",
+        )
+        .bind(now.as_millisecond())
+        .bind(of.map(AsRef::as_ref))
+        .fetch_all(&self.0.readers)
+        .await?;
+        rows.into_iter()
+            .map(|row| Ok((row.session.try_into()?, row.username)))
+            .collect()
+    }
+
+    /// Deletes sessions whose last refresh token expired before then.
+    pub(crate) async fn delete_sessions_expired_before(
+        &self,
+        then: Timestamp,
+    ) -> Result<u64, StorageError> {
+        let delete = self.0.writer.write(move |connection| {
+            Box::pin(async move {
+                let deleted = sqlx::query("delete from sessions where expires_at < $1")
+                    .bind(then.as_millisecond())
+                    .execute(connection)
+                    .await?;
+                Ok(deleted.rows_affected())
+            })
+        });
+        delete.await
+    }
+}
+
+async fn session_and_user(
+    connection: &mut SqliteConnection,
+    id: &SessionId,
+) -> Result<Option<(Session, User)>, StorageError> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        #[sqlx(flatten)]
+        session: SessionRow,
+        #[sqlx(flatten)]
+        user: UserRow,
+    }
+    let row: Option<Row> = sqlx::query_as(
+        "select sessions.id, user_id, generation, secret, sessions.created_at, rotated_at, last_used_at, expires_at, revoked_at,
+                revoked_reason, user_agent, ip,
+                username, password_hash, scope, users.created_at as user_created_at, last_login_at, disabled_at
+           from sessions join users on users.id = user_id
+          where sessions.id = $1",
+    )
+    .bind(id.as_str())
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| Ok((row.session.try_into()?, row.user.try_into()?)))
+        .transpose()
+}
+
+/// The guard is a second lock: the judgement was made in this transaction, on this very generation.
+async fn keep_rotation(
+    connection: &mut SqliteConnection,
+    session: &Session,
+) -> Result<(), StorageError> {
+    let generation = i64::try_from(session.generation)
+        .map_err(|_| inconsistent("sessions", "generation", session.id.as_str()))?;
+    let kept = sqlx::query(
+        "update sessions set generation = $2, rotated_at = $3, last_used_at = $3, expires_at = $4
+          where id = $1 and generation = $2 - 1 and revoked_at is null",
+    )
+    .bind(session.id.as_str())
+    .bind(generation)
+    .bind(session.last_used_at.as_millisecond())
+    .bind(session.expires_at.as_millisecond())
+    .execute(connection)
+    .await?;
+    if kept.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(inconsistent("sessions", "generation", session.id.as_str()))
+    }
+}
+
+async fn keep_last_use(
+    connection: &mut SqliteConnection,
+    id: &SessionId,
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    sqlx::query("update sessions set last_used_at = $2 where id = $1")
+        .bind(id.as_str())
+        .bind(now.as_millisecond())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn end_session(
+    connection: &mut SqliteConnection,
+    id: &SessionId,
+    reason: EndReason,
+    now: Timestamp,
+) -> Result<bool, StorageError> {
+    let ended = sqlx::query("update sessions set revoked_at = $2, revoked_reason = $3 where id = $1 and revoked_at is null")
+        .bind(id.as_str())
+        .bind(now.as_millisecond())
+        .bind(reason.as_str())
+        .execute(connection)
+        .await?;
+    Ok(ended.rows_affected() == 1)
+}

@@ -1,0 +1,261 @@
+//! Users: who may log in.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use precis_profiles::UsernameCaseMapped;
+use precis_profiles::precis_core::profile::PrecisFastInvocation;
+use service_shell::sqlite::StorageError;
+use shared_claims::{Clock, Scope, Subject};
+
+use crate::hashing::{Checked, Overloaded, PasswordHash, Passwords};
+use crate::password::Password;
+use crate::sessions::EndReason;
+use crate::storage::Store;
+
+/// A user's name in its one spelling (RFC 8265 section 3.3), so that `Cosmo` and `cosmo` are one user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Username(Box<str>);
+
+/// Why a user name is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UsernameRefused {
+    #[error("Give 1 to {} characters.", Username::MAX)]
+    Length,
+    #[error("Use letters, digits and ASCII punctuation without spaces, written in one direction.")]
+    Characters,
+}
+
+impl Username {
+    /// The greatest number of characters, after normalisation.
+    pub(crate) const MAX: usize = 64;
+
+    pub(crate) fn parse(text: &str) -> Result<Self, UsernameRefused> {
+        // Normalisation composes characters, of which none is made from more than three.
+        if text.is_empty() || text.chars().count() > 4 * Self::MAX {
+            return Err(UsernameRefused::Length);
+        }
+        let normalised =
+            UsernameCaseMapped::enforce(text).map_err(|_| UsernameRefused::Characters)?;
+        if normalised.chars().count() > Self::MAX {
+            return Err(UsernameRefused::Length);
+        }
+        Ok(Self(normalised.into()))
+    }
+}
+
+impl AsRef<str> for Username {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Username {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A user as they stand in their row.
+#[derive(Clone, Debug)]
+pub(crate) struct User {
+    pub(crate) id: Subject,
+    pub(crate) username: Username,
+    pub(crate) password_hash: PasswordHash,
+    /// What the user may do; none of their own: the default of the service.
+    pub(crate) scope: Option<Scope>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) last_login_at: Option<Timestamp>,
+    pub(crate) disabled_at: Option<Timestamp>,
+}
+
+/// Why nobody is registered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RegisterError {
+    #[error("That username is taken")]
+    UsernameTaken,
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Why nobody is let in. The client learns no more than that.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AuthenticateError {
+    #[error("there is no such user")]
+    Unknown,
+    #[error("the password is wrong")]
+    WrongPassword,
+    #[error("the user is disabled")]
+    Disabled,
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Registers users and lets them in.
+#[derive(Clone, Debug)]
+pub(crate) struct Users {
+    store: Store,
+    passwords: Passwords,
+    clock: Clock,
+}
+
+impl Users {
+    pub(crate) fn new(store: Store, passwords: Passwords, clock: Clock) -> Self {
+        Self {
+            store,
+            passwords,
+            clock,
+        }
+    }
+
+    /// A new user. The name is looked up before the password is hashed, so that a name that is taken costs no hash; the
+    /// insert decides.
+    pub(crate) async fn register(
+        &self,
+        username: Username,
+        password: Password,
+        scope: Option<Scope>,
+    ) -> Result<User, RegisterError> {
+        if self.store.user_by_name(&username).await?.is_some() {
+            return Err(RegisterError::UsernameTaken);
+        }
+        let password_hash = self.passwords.hash(password).await?;
+        let user = User {
+            id: Subject::generate(),
+            username,
+            password_hash,
+            scope,
+            created_at: self.clock.now(),
+            last_login_at: None,
+            disabled_at: None,
+        };
+        if self.store.add_user(&user).await? {
+            Ok(user)
+        } else {
+            Err(RegisterError::UsernameTaken)
+        }
+    }
+
+    /// The user whose name and password these are. `None` is a name that nobody can have; it costs what any other does.
+    pub(crate) async fn authenticate(
+        &self,
+        username: Option<Username>,
+        password: Password,
+    ) -> Result<User, AuthenticateError> {
+        let user = match username {
+            Some(username) => self.store.user_by_name(&username).await?,
+            None => None,
+        };
+        let hash = user.as_ref().map(|user| user.password_hash.clone());
+        let checked = self.passwords.check(hash, password.clone()).await?;
+        let user = user.ok_or(AuthenticateError::Unknown)?;
+        if checked == Checked::Wrong {
+            return Err(AuthenticateError::WrongPassword);
+        }
+        if user.disabled_at.is_some() {
+            return Err(AuthenticateError::Disabled);
+        }
+        if checked == Checked::RightButOutdated {
+            self.hash_again(&user, password).await;
+        }
+        Ok(user)
+    }
+
+    /// Brings a hash to today's parameters, now that the password is at hand. The login does not depend on it.
+    async fn hash_again(&self, user: &User, password: Password) {
+        let stored = match self.passwords.hash(password).await {
+            Ok(hash) => self
+                .store
+                .replace_password_hash(&user.id, &user.password_hash, &hash)
+                .await
+                .map_err(anyhow::Error::from),
+            Err(overloaded) => Err(overloaded.into()),
+        };
+        if let Err(error) = stored {
+            tracing::warn!(user = %user.id, "the password could not be hashed again: {error:#}");
+        }
+    }
+
+    /// A user, and how many sessions of theirs go on.
+    pub(crate) async fn account(&self, id: &Subject) -> Result<Option<(User, u32)>, StorageError> {
+        self.store
+            .user_with_live_sessions(id, self.clock.now())
+            .await
+    }
+
+    /// Sets another password and ends every session of the user. `false`: there is no such user.
+    pub(crate) async fn set_password(
+        &self,
+        username: &Username,
+        password: Password,
+    ) -> Result<bool, RegisterError> {
+        let hash = self.passwords.hash(password).await?;
+        Ok(self
+            .store
+            .set_password(
+                username,
+                &hash,
+                EndReason::PasswordChanged,
+                self.clock.now(),
+            )
+            .await?)
+    }
+
+    /// Keeps a user out and ends every session of theirs. `false`: there is no such user.
+    pub(crate) async fn disable(&self, username: &Username) -> Result<bool, StorageError> {
+        self.store
+            .disable_user(username, EndReason::UserDisabled, self.clock.now())
+            .await
+    }
+
+    /// Lets a disabled user in again. `false`: there is no such user.
+    pub(crate) async fn enable(&self, username: &Username) -> Result<bool, StorageError> {
+        self.store.enable_user(username).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<String, UsernameRefused> {
+        Username::parse(text).map(|username| username.to_string())
+    }
+
+    #[test]
+    fn upper_and_lower_case_wide_and_narrow_are_one_user() {
+        assert_eq!(parse("Cosmo"), Ok("cosmo".to_owned()));
+        assert_eq!(parse("\u{ff23}osmo"), Ok("cosmo".to_owned()));
+        assert_eq!(parse("E\u{301}milie"), Ok("\u{e9}milie".to_owned()));
+        assert_eq!(
+            parse("a.b+c@example.com"),
+            Ok("a.b+c@example.com".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_name_has_1_to_64_characters_and_no_spaces_or_control_characters() {
+        assert_eq!(parse(""), Err(UsernameRefused::Length));
+        assert!(parse(&"a".repeat(64)).is_ok());
+        assert_eq!(parse(&"a".repeat(65)), Err(UsernameRefused::Length));
+        assert_eq!(parse(&"a".repeat(100_000)), Err(UsernameRefused::Length));
+        for text in ["a b", " a", "a\n", "a\0", "a\u{202e}b", "\u{1f600}"] {
+            assert_eq!(parse(text), Err(UsernameRefused::Characters), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn normalising_twice_changes_nothing(text in "\\PC{1,70}") {
+            if let Ok(once) = parse(&text) {
+                prop_assert_eq!(parse(&once), Ok(once.clone()));
+            }
+        }
+    }
+}

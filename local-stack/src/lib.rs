@@ -1,0 +1,134 @@
+//! Both services in one process, with SQLite files, a secret of their own and a demo user: `cargo run -p local-stack`.
+
+mod data;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use auth_service::config::{AuthSettings, StoreSettings};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Parser};
+use resource_service::config::ResourceSettings;
+use service_shell::settings::{LogSettings, TokenSettings};
+use service_shell::sqlite::DatabaseUrl;
+use service_shell::{logging, serve};
+use tokio::sync::watch;
+
+use crate::data::DataDir;
+
+/// What to paste, step by step, against the default addresses.
+pub const WALK_THROUGH: &str = include_str!("../walk-through.sh");
+
+/// Both services in one process, with SQLite files, a generated secret and a demo user under ./data
+#[derive(Debug, Parser)]
+#[command(
+    name = "local-stack",
+    version,
+    after_help = "Every setting is a flag and an environment variable of the same name; durations are written like 30s, 15m, 1h, 7days or \
+                  '2d 3h 15m'."
+)]
+pub struct Cli {
+    /// Folder of the secret and the databases, made at the first start
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    data_dir: PathBuf,
+    /// Keep everything in a folder that is removed at the end
+    #[arg(long, conflicts_with = "data_dir")]
+    ephemeral: bool,
+    #[command(flatten)]
+    tokens: TokenSettings,
+    #[command(flatten)]
+    auth: AuthSettings,
+    #[command(flatten)]
+    store: StoreSettings,
+    #[command(flatten)]
+    resource: ResourceSettings,
+    #[command(flatten)]
+    logs: LogSettings,
+}
+
+/// Runs both services until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// A setting that cannot be used, or a service that breaks.
+pub async fn run(mut cli: Cli, given: &ArgMatches) -> anyhow::Result<()> {
+    logging::start(&cli.logs)?;
+    let data = if cli.ephemeral {
+        DataDir::ephemeral()?
+    } else {
+        DataDir::open(cli.data_dir)?
+    };
+    let default = |setting: &str| given.value_source(setting) == Some(ValueSource::DefaultValue);
+    if default("auth_database_url") {
+        cli.store.auth_database_url = DatabaseUrl::file(data.path("auth.db"));
+    }
+    if default("resource_database_url") {
+        cli.resource.resource_database_url = DatabaseUrl::file(data.path("resource.db"));
+    }
+    if !cli.tokens.names_a_secret() {
+        cli.tokens.take_secret_from(data.secret()?);
+    }
+
+    // Everything that can be wrong with a setting is found before anything is made or said.
+    let (auth_listen, resource_listen) = (cli.auth.auth_listen, cli.resource.resource_listen);
+    let auth = cli.auth.resolve(cli.store.clone(), cli.tokens.clone())?;
+    let resource = cli.resource.resolve(cli.tokens)?;
+    let auth_listener = serve::listen("AUTH_LISTEN", auth_listen).await?;
+    let resource_listener = serve::listen("RESOURCE_LISTEN", resource_listen).await?;
+    auth_service::add_user(&cli.store, data::DEMO_USER, &data::DEMO_PASSWORD.into())
+        .await
+        .context("the demo user cannot be added")?;
+    let (auth_address, resource_address) =
+        (auth_listener.local_addr()?, resource_listener.local_addr()?);
+
+    let stop = serve::stop_signal()?;
+    let (stopping, stopped) = watch::channel(false);
+    let stopped = || {
+        let mut stopped = stopped.clone();
+        async move {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        }
+    };
+    let signalled = async {
+        stop.await;
+        stopping.send_replace(true);
+        anyhow::Ok(())
+    };
+    introduce(auth_address, resource_address)?;
+    // The first that breaks ends all: half a stack is none.
+    tokio::try_join!(
+        signalled,
+        auth_service::serve(auth, auth_listener, stopped()),
+        resource_service::serve(resource, resource_listener, stopped()),
+    )?;
+    Ok(())
+}
+
+/// The walk-through with the addresses that it is to be tried at.
+#[must_use]
+pub fn walk_through(auth: SocketAddr, resource: SocketAddr) -> String {
+    WALK_THROUGH
+        .replace("127.0.0.1:8001", &auth.to_string())
+        .replace("127.0.0.1:8002", &resource.to_string())
+}
+
+fn introduce(auth: SocketAddr, resource: SocketAddr) -> anyhow::Result<()> {
+    let text = format!(
+        "auth-service      http://{auth}\nresource-service  http://{resource}\n\n\
+         Paste this into another terminal, all of it or line by line. Started with JWT_ACCESS_TOKEN_EXPIRES=10s in the\n\
+         environment, the stack lets you see the access token expire; Ctrl-C stops it.\n\n{}",
+        walk_through(auth, resource)
+    );
+    writeln!(io::stdout(), "{text}").context("cannot write to standard output")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,23 @@
+//! The routes, one file per capability, each with its own `router()`.
+
+mod dashboard;
+mod health;
+mod profile;
+
+use axum::Router;
+use service_shell::serve::with_shell;
+
+use crate::app::AppState;
+
+shared_claims::scopes! {
+    ProfileRead = "profile:read",
+    ProfileWrite = "profile:write",
+}
+
+pub(crate) fn router(state: AppState) -> Router {
+    let routes = Router::new()
+        .merge(profile::router())
+        .merge(dashboard::router())
+        .merge(health::router());
+    with_shell("resource-service", routes).with_state(state)
+}

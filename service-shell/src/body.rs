@@ -1,0 +1,141 @@
+//! JSON bodies in: read once, with our own error shape for whatever is wrong with them.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+use serde::de::DeserializeOwned;
+
+use crate::problem::Problem;
+
+/// The longest body that a route reads. The largest that any asks for is a profile with a biography, in escapes.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// A JSON body. Optional fields of `T` are checked by a [`Fields`], which tells what is wrong with each.
+#[derive(Debug)]
+pub struct JsonBody<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            return Err(Problem::invalid_request(
+                "The request body must be JSON, with 'Content-Type: application/json'",
+            ));
+        }
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection| unread(&rejection))?;
+        parse(&bytes).map(Self)
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let essence = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+fn unread(rejection: &BytesRejection) -> Problem {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let msg = format!("The request body must not be longer than {MAX_BODY_BYTES} bytes");
+        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", msg);
+    }
+    Problem::invalid_request("The request body could not be read to its end")
+}
+
+/// serde's messages quote the value that they complain of, which may be a password: only the field's name and what was
+/// expected of it go on.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let field = error.path().to_string();
+        let error = error.into_inner();
+        if !error.is_data() {
+            return Problem::invalid_request(format!(
+                "The request body is not JSON (line {}, column {})",
+                error.line(),
+                error.column()
+            ));
+        }
+        let message = error.to_string();
+        let expected = message
+            .split_once("expected ")
+            .map_or("something else", |(_, rest)| {
+                rest.split(" at line").next().unwrap_or(rest)
+            });
+        match field.as_str() {
+            "." => Problem::invalid_request(
+                "The request body must be a JSON object that has each field once",
+            ),
+            field => Problem::invalid_request(format!(
+                "The field '{}' must be {expected}",
+                known_characters(field)
+            )),
+        }
+    })?;
+    json.end()
+        .map_err(|_| Problem::invalid_request("The request body goes on after its JSON"))?;
+    Ok(value)
+}
+
+/// A field's name comes from the request: it is quoted only as far as any of our own names goes.
+fn known_characters(field: &str) -> String {
+    field
+        .chars()
+        .filter(|character| {
+            character.is_ascii_alphanumeric() || matches!(character, '_' | '.' | '[' | ']')
+        })
+        .take(64)
+        .collect()
+}
+
+/// Checks the fields of a body and collects what is wrong, so that a client learns all of it at once.
+#[derive(Debug, Default)]
+pub struct Fields {
+    faults: Vec<(&'static str, Vec<String>)>,
+}
+
+impl Fields {
+    /// The checked value of a field that must be there, or `None` when something is wrong with it.
+    pub fn required<I, T, E: ToString>(
+        &mut self,
+        name: &'static str,
+        value: Option<I>,
+        check: impl FnOnce(I) -> Result<T, E>,
+    ) -> Option<T> {
+        let Some(value) = value else {
+            self.faults
+                .push((name, vec!["Missing data for required field.".to_owned()]));
+            return None;
+        };
+        check(value)
+            .map_err(|fault| self.faults.push((name, vec![fault.to_string()])))
+            .ok()
+    }
+
+    /// The values, when nothing is wrong with any of them.
+    ///
+    /// # Errors
+    /// The answer 400 that names every fault.
+    ///
+    /// # Panics
+    /// When a value is missing for which no fault was noted.
+    pub fn finish<T>(self, values: Option<T>) -> Result<T, Problem> {
+        if !self.faults.is_empty() {
+            return Err(Problem::invalid_fields(self.faults));
+        }
+        Ok(values.expect("a field without a value has a fault"))
+    }
+}

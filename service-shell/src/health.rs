@@ -1,0 +1,58 @@
+//! Whether a service lives, whether it can do its work, and how a container asks.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use axum::Json;
+use serde::Serialize;
+
+/// The body of a health answer.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Health {
+    status: &'static str,
+}
+
+impl Health {
+    /// All is well.
+    pub const OK: Json<Self> = Json(Self { status: "ok" });
+}
+
+/// `GET /health/live`: the process answers.
+#[expect(clippy::unused_async, reason = "handlers are async")]
+pub async fn live() -> Json<Health> {
+    Health::OK
+}
+
+/// Asks the service that listens on this address whether it is ready: the `healthcheck` command.
+///
+/// # Errors
+/// It is not, or does not answer within two seconds.
+pub async fn check(listen: SocketAddr) -> anyhow::Result<()> {
+    let host = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let url = format!(
+        "http://{}/health/ready",
+        SocketAddr::new(host, listen.port())
+    );
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(2))
+        .build()?;
+    let answer = client
+        .get(&url)
+        .send()
+        .await
+        .with_context(|| format!("{url} does not answer"))?;
+    if !answer.status().is_success() {
+        bail!(
+            "{url} answers {}: {}",
+            answer.status(),
+            answer.text().await.unwrap_or_default()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! What every service of the workspace does the same way around its routes: settings, logs, one line and one id per
+//! request, bodies in and errors out, health, start and stop. What a service is *for* is not in here.
+
+pub mod body;
+pub mod health;
+pub mod logging;
+pub mod problem;
+pub mod request_log;
+pub mod serve;
+pub mod settings;
+pub mod sqlite;

@@ -1,0 +1,199 @@
+//! The one layer around every route: request id, time limit, caught panics, and one line in the log.
+//!
+//! tower-http has a layer for each of these. Each boxes the future of the one below it and its trace layer opens a span
+//! per request; together they take more from a small route than verifying its token does (`docs/performance.md`).
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt::Write;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use shared_claims::extract::{CallerLog, Cause};
+use tower::{Layer, Service};
+use uuid::Uuid;
+
+use crate::problem::Problem;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A longer incoming request id is replaced by one of ours: it is copied into every log line.
+const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// A route that has not answered by now is stuck; what it waits for has shorter limits of its own.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// Puts [`Logged`] around a router's routes.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLog {
+    /// The name of the service, for the log.
+    pub service: &'static str,
+}
+
+impl<S> Layer<S> for RequestLog {
+    type Service = Logged<S>;
+
+    fn layer(&self, inner: S) -> Logged<S> {
+        Logged {
+            inner,
+            service: self.service,
+        }
+    }
+}
+
+/// A route whose requests have an id and leave one line in the log each.
+#[derive(Clone, Debug)]
+pub struct Logged<S> {
+    inner: S,
+    service: &'static str,
+}
+
+impl<S> Service<Request> for Logged<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let line = Line::begin(self.service, &mut request);
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let mut response =
+                match tokio::time::timeout(TIME_LIMIT, AssertUnwindSafe(answer).catch_unwind())
+                    .await
+                {
+                    Ok(Ok(Ok(response))) => response,
+                    Ok(Err(panic)) => Problem::internal(panic_message(&*panic)).into_response(),
+                    Err(elapsed) => Problem::overloaded(Duration::from_secs(1))
+                        .because(Arc::new(elapsed))
+                        .into_response(),
+                };
+            response.headers_mut().insert(X_REQUEST_ID, line.id.clone());
+            line.end(&response);
+            Ok(response)
+        })
+    }
+}
+
+/// What is known of a request while it runs. Dropped before its end, it says that nobody waited for the answer.
+struct Line {
+    service: &'static str,
+    started: Instant,
+    id: HeaderValue,
+    method: Method,
+    route: Option<MatchedPath>,
+    caller: CallerLog,
+    answered: bool,
+}
+
+impl Line {
+    fn begin(service: &'static str, request: &mut Request) -> Self {
+        let line = Self {
+            service,
+            started: Instant::now(),
+            id: request_id(request),
+            method: request.method().clone(),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            caller: CallerLog::default(),
+            answered: false,
+        };
+        request.extensions_mut().insert(line.caller.clone());
+        line
+    }
+
+    fn end(mut self, response: &Response) {
+        self.answered = true;
+        let cause = response
+            .extensions()
+            .get::<Cause>()
+            .map(|Cause(error)| chain(&**error));
+        self.write(response.status(), cause.as_deref());
+    }
+
+    fn write(&self, status: StatusCode, cause: Option<&str>) {
+        let caller = self.caller.caller();
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    service = self.service,
+                    request_id = self.id.to_str().unwrap_or_default(),
+                    method = self.method.as_str(),
+                    route = self.route.as_ref().map_or("none", MatchedPath::as_str),
+                    status = status.as_u16(),
+                    duration_us = self.started.elapsed().as_micros(),
+                    user = caller.map(|(subject, _)| subject.as_str()),
+                    session = caller
+                        .and_then(|(_, session)| session)
+                        .map(|session| session.as_str()),
+                    cause,
+                    "request"
+                )
+            };
+        }
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            line!(error);
+        } else {
+            line!(info);
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if !self.answered {
+            // 499 is the customary mark in logs of a client that did not wait; it never goes over the wire.
+            self.write(
+                StatusCode::from_u16(499).expect("499 is in range"),
+                Some("the client went away"),
+            );
+        }
+    }
+}
+
+fn request_id(request: &Request) -> HeaderValue {
+    let usable = |id: &&HeaderValue| {
+        !id.is_empty()
+            && id.len() <= MAX_REQUEST_ID_BYTES
+            && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    let incoming = request.headers().get(X_REQUEST_ID).filter(usable).cloned();
+    incoming.unwrap_or_else(|| {
+        let mut text = Uuid::encode_buffer();
+        HeaderValue::from_str(Uuid::now_v7().hyphenated().encode_lower(&mut text))
+            .expect("a UUID is visible ASCII")
+    })
+}
+
+/// The error and everything under it, on one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let _ = write!(text, ": {error}");
+        source = error.source();
+    }
+    text
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("panicked: {}", message.unwrap_or_default())
+}

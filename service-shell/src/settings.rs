@@ -1,0 +1,384 @@
+//! Settings: each is an environment variable and a command-line flag of the same name, `JWT_ISSUER` and `--jwt-issuer`.
+//! What cannot be used is told in one line: the setting, what is wrong with it, and what would be right.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgMatches, Args, Command, ValueEnum};
+use secrecy::{ExposeSecret, SecretString};
+use shared_claims::{Parties, SharedSecret, SigningKey, VerifyingKeys};
+
+const DAY: Duration = Duration::from_hours(24);
+const HOUR: Duration = Duration::from_hours(1);
+
+/// A setting that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{setting}: {fault}; {remedy}")]
+pub struct SettingError {
+    /// The environment variable.
+    pub setting: &'static str,
+    /// What is wrong with it.
+    pub fault: String,
+    /// What would be right.
+    pub remedy: &'static str,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// For programs.
+    Json,
+}
+
+/// Settings of the logs.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Logs")]
+pub struct LogSettings {
+    /// How log lines look [default: pretty on a terminal, else json]
+    #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", global = true)]
+    pub log_format: Option<LogFormat>,
+    /// What is logged: a level, or levels for single parts, like 'info,sqlx=warn'
+    #[arg(
+        long,
+        env = "RUST_LOG",
+        value_name = "FILTER",
+        default_value = "info",
+        global = true
+    )]
+    pub rust_log: String,
+}
+
+/// Settings that issuer and verifiers have in common.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Tokens")]
+#[expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
+#[expect(
+    clippy::struct_field_names,
+    reason = "a field's name is its flag's and its variable's"
+)]
+pub struct TokenSettings {
+    /// Secret that signs and verifies tokens, 32 bytes or more; 'auth-service secret generate' makes one
+    #[arg(
+        long,
+        env = "JWT_SECRET_KEY",
+        value_name = "SECRET",
+        hide_env_values = true,
+        global = true
+    )]
+    jwt_secret_key: Option<SecretString>,
+    /// File to read JWT_SECRET_KEY from
+    #[arg(long, env = "JWT_SECRET_KEY_FILE", value_name = "FILE", global = true)]
+    jwt_secret_key_file: Option<PathBuf>,
+    /// Secrets that verify tokens and sign none, with commas or line ends between them
+    #[arg(
+        long,
+        env = "JWT_PREVIOUS_SECRET_KEYS",
+        value_name = "SECRETS",
+        hide_env_values = true,
+        global = true
+    )]
+    jwt_previous_secret_keys: Option<SecretString>,
+    /// File to read JWT_PREVIOUS_SECRET_KEYS from
+    #[arg(
+        long,
+        env = "JWT_PREVIOUS_SECRET_KEYS_FILE",
+        value_name = "FILE",
+        global = true
+    )]
+    jwt_previous_secret_keys_file: Option<PathBuf>,
+    /// Issuer of the tokens (iss); empty: neither issued nor checked
+    #[arg(
+        long,
+        env = "JWT_ISSUER",
+        value_name = "NAME",
+        default_value = "http://127.0.0.1:8001",
+        global = true
+    )]
+    jwt_issuer: String,
+    /// Audience of access tokens (aud); empty: neither issued nor checked
+    #[arg(
+        long,
+        env = "JWT_AUDIENCE",
+        value_name = "NAME",
+        default_value = "tokenpair",
+        global = true
+    )]
+    jwt_audience: String,
+    /// How far the clocks of issuer and verifiers may differ
+    #[arg(long, env = "JWT_LEEWAY", value_name = "DURATION", default_value = "0s", value_parser = leeway, global = true)]
+    jwt_leeway: Duration,
+}
+
+/// What issuer and verifiers have in common, ready for use.
+#[derive(Clone, Debug)]
+pub struct TokenConfig {
+    /// The key that signs.
+    pub signing_key: SigningKey,
+    /// The keys that verify: the signing one first.
+    pub verifying_keys: VerifyingKeys,
+    /// Who issues tokens and for whom.
+    pub parties: Parties,
+    /// How far the clocks may differ, in whole seconds.
+    pub leeway: Duration,
+}
+
+impl TokenSettings {
+    /// Reads the secrets and checks them.
+    ///
+    /// # Errors
+    /// A secret that is missing, too short, or in a file that cannot be read.
+    pub fn resolve(self) -> Result<TokenConfig, SettingError> {
+        let current = secret(
+            "JWT_SECRET_KEY",
+            self.jwt_secret_key,
+            "JWT_SECRET_KEY_FILE",
+            self.jwt_secret_key_file.as_deref(),
+        )?;
+        let current = current.ok_or_else(|| SettingError {
+            setting: "JWT_SECRET_KEY",
+            fault: "it is not set".to_owned(),
+            remedy: "make one with 'auth-service secret generate' and give it to both services",
+        })?;
+        let current = strong("JWT_SECRET_KEY", current.expose_secret())?;
+        let previous = secret(
+            "JWT_PREVIOUS_SECRET_KEYS",
+            self.jwt_previous_secret_keys,
+            "JWT_PREVIOUS_SECRET_KEYS_FILE",
+            self.jwt_previous_secret_keys_file.as_deref(),
+        )?;
+        let previous: Vec<SharedSecret> = previous
+            .iter()
+            .flat_map(|secrets| secrets.expose_secret().split([',', '\n', '\r']))
+            .map(str::trim)
+            .filter(|secret| !secret.is_empty())
+            .map(|secret| strong("JWT_PREVIOUS_SECRET_KEYS", secret))
+            .collect::<Result<_, _>>()?;
+        let keys = std::iter::once(&current)
+            .chain(&previous)
+            .map(SharedSecret::verifying_key);
+        Ok(TokenConfig {
+            signing_key: current.signing_key(),
+            verifying_keys: VerifyingKeys::new(keys),
+            parties: Parties::new(self.jwt_issuer, self.jwt_audience),
+            leeway: self.jwt_leeway,
+        })
+    }
+
+    /// Whether a secret is named, be it as such or by its file.
+    #[must_use]
+    pub fn names_a_secret(&self) -> bool {
+        self.jwt_secret_key.is_some() || self.jwt_secret_key_file.is_some()
+    }
+
+    /// Takes the secret from this file.
+    pub fn take_secret_from(&mut self, file: PathBuf) {
+        self.jwt_secret_key_file = Some(file);
+    }
+}
+
+fn strong(setting: &'static str, secret: &str) -> Result<SharedSecret, SettingError> {
+    SharedSecret::parse(secret).map_err(|too_short| SettingError {
+        setting,
+        fault: too_short.to_string(),
+        remedy: "make one with 'auth-service secret generate'",
+    })
+}
+
+/// The value of a secret, given as such or as the name of a file. A line end after it is not part of it.
+fn secret(
+    setting: &'static str,
+    value: Option<SecretString>,
+    file_setting: &'static str,
+    file: Option<&Path>,
+) -> Result<Option<SecretString>, SettingError> {
+    let Some(file) = file.filter(|file| !file.as_os_str().is_empty()) else {
+        return Ok(value);
+    };
+    if value.is_some_and(|value| !value.expose_secret().is_empty()) {
+        return Err(SettingError {
+            setting: file_setting,
+            fault: format!("{setting} is set as well"),
+            remedy: "set one of the two",
+        });
+    }
+    let text = fs::read_to_string(file).map_err(|error| SettingError {
+        setting: file_setting,
+        fault: format!("{} cannot be read: {error}", file.display()),
+        remedy: "name a text file that this user can read",
+    })?;
+    Ok(Some(text.trim_end_matches(['\n', '\r']).into()))
+}
+
+/// A duration as people write it.
+///
+/// # Errors
+/// What would be right.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text.trim())
+        .map_err(|_| "write a duration like 30s, 15m, 1h, 7days or '2d 3h 15m'".to_owned())
+}
+
+fn whole_seconds(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration.subsec_nanos() == 0 {
+        Ok(duration)
+    } else {
+        Err("use whole seconds: tokens count nothing less".to_owned())
+    }
+}
+
+/// How long a token is good.
+///
+/// # Errors
+/// What would be right.
+pub fn lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = whole_seconds(text)?;
+    if lifetime.is_zero() || lifetime > 366 * DAY {
+        return Err("use a duration from 1s to 366d".to_owned());
+    }
+    Ok(lifetime)
+}
+
+fn leeway(text: &str) -> Result<Duration, String> {
+    let leeway = whole_seconds(text)?;
+    if leeway > HOUR {
+        Err(
+            "use a duration from 0s to 1h: every expired token is good for this much longer"
+                .to_owned(),
+        )
+    } else {
+        Ok(leeway)
+    }
+}
+
+/// Parses the command line and the environment.
+///
+/// # Errors
+/// How the process is to end: after `--help` and `--version` well, after a setting that cannot be used with one line on
+/// standard error and code 2.
+pub fn parse<C: clap::FromArgMatches>(command: Command) -> Result<(C, ArgMatches), ExitCode> {
+    let name = command.get_name().to_owned();
+    let parsed = command
+        .try_get_matches()
+        .and_then(|matches| Ok((C::from_arg_matches(&matches)?, matches)));
+    parsed.map_err(|error| {
+        if error.use_stderr() {
+            complain(&name, &one_line(&error));
+            ExitCode::from(2)
+        } else {
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+    })
+}
+
+/// How a process ends: with nothing to say, or with one line on standard error.
+#[must_use]
+pub fn end(name: &str, result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(name, &format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the one line that tells why a process ends, logging or not"
+)]
+fn complain(name: &str, line: &str) {
+    eprintln!("{name}: {}", line.replace('\n', " "));
+}
+
+/// clap's own messages name the flag, over several lines. Secrets are taken as they are, so that no message of clap's can
+/// repeat one.
+fn one_line(error: &clap::Error) -> String {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
+        _ => None,
+    };
+    let argument = text(ContextKind::InvalidArg).unwrap_or_default();
+    let value = text(ContextKind::InvalidValue).unwrap_or_default();
+    let setting = argument
+        .split_whitespace()
+        .next()
+        .filter(|argument| argument.starts_with("--"));
+    match (error.kind(), setting) {
+        (ErrorKind::ValueValidation, Some(flag)) => {
+            let remedy = std::error::Error::source(error)
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            format!("{}: '{value}' cannot be used; {remedy}", variable(flag))
+        }
+        (ErrorKind::InvalidValue, Some(flag)) => {
+            let remedy = text(ContextKind::ValidValue).map_or_else(
+                || "give it a value".to_owned(),
+                |values| format!("use one of: {values}"),
+            );
+            format!("{}: '{value}' cannot be used; {remedy}", variable(flag))
+        }
+        (ErrorKind::UnknownArgument, _) => format!("there is no '{argument}'; see --help"),
+        (ErrorKind::InvalidSubcommand, _) => {
+            format!(
+                "there is no command '{}'; see --help",
+                text(ContextKind::InvalidSubcommand).unwrap_or_default()
+            )
+        }
+        (ErrorKind::InvalidUtf8, _) => "a setting is not UTF-8 text; see --help".to_owned(),
+        (ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, _) => {
+            "which command? see --help".to_owned()
+        }
+        _ => {
+            let message = error.to_string();
+            let message = message
+                .split("\n\n")
+                .next()
+                .unwrap_or_default()
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ");
+            format!("{}; see --help", message.trim_start_matches("error: "))
+        }
+    }
+}
+
+fn variable(flag: &str) -> String {
+    flag.trim_start_matches("--")
+        .replace('-', "_")
+        .to_uppercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_people_say_them() {
+        let seconds = |text| duration(text).map(|duration| duration.as_secs());
+        assert_eq!(seconds("30s"), Ok(30));
+        assert_eq!(seconds("15m"), Ok(900));
+        assert_eq!(seconds("1h"), Ok(3600));
+        assert_eq!(seconds("7days"), Ok(7 * 86_400));
+        assert_eq!(seconds("2w"), Ok(14 * 86_400));
+        assert_eq!(seconds("2d 3h 15m"), Ok(2 * 86_400 + 3 * 3600 + 15 * 60));
+        for text in ["", "15", "m", "-1s", "fifteen", "1e9d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_lifetime_is_neither_nothing_nor_absurd_nor_a_part_of_a_second() {
+        assert!(lifetime("1s").is_ok() && lifetime("366d").is_ok());
+        for text in ["0s", "367d", "1000years", "1500ms", "99999999999999999999s"] {
+            assert!(lifetime(text).is_err(), "{text}");
+        }
+    }
+}

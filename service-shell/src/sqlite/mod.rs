@@ -1,0 +1,219 @@
+//! A SQLite file as a service's store: many readers, and one writer through which every change goes.
+
+mod writer;
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
+
+pub use self::writer::Writer;
+use crate::settings::SettingError;
+
+/// How long a change waits for a change by another process, a command on the same file, say.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const READERS: u32 = 4;
+
+/// Where a store is, as it stands in a setting: `sqlite://data/auth.db`, or `sqlite:///var/lib/…` for an absolute path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseUrl(PathBuf);
+
+impl DatabaseUrl {
+    /// The store in this file.
+    #[must_use]
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let path = text
+            .strip_prefix("sqlite://")
+            .or_else(|| text.strip_prefix("sqlite:"));
+        match path.map(|path| path.split('?').next().unwrap_or_default()) {
+            Some(path) if !path.is_empty() && !path.contains(":memory:") => Ok(Self(path.into())),
+            _ => Err(
+                "name a SQLite file, like sqlite://data/auth.db or sqlite:///var/lib/tokenpair/auth.db",
+            ),
+        }
+    }
+}
+
+/// What can go wrong with a store that was opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// Another process holds the file for longer than we wait.
+    #[error("the database is held by another process")]
+    Busy(#[source] sqlx::Error),
+    /// A statement failed.
+    #[error("the database failed")]
+    Failed(#[from] sqlx::Error),
+    /// A row that no statement of ours can have written.
+    #[error("{table}.{column} of the row {row} cannot be")]
+    Inconsistent {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The row's key.
+        row: String,
+    },
+    /// The changes of this batch were not kept.
+    #[error("the change was not kept: {0}")]
+    NotKept(String),
+}
+
+/// An open store.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// Connections that only read.
+    pub readers: SqlitePool,
+    /// The one connection that writes.
+    pub writer: Writer,
+}
+
+impl Database {
+    /// Opens the file, makes it if there is none, and brings it up to this program's version.
+    ///
+    /// # Errors
+    /// What is wrong with the setting: the file cannot be written, is something else, or belongs to a newer version.
+    pub async fn open(
+        setting: &'static str,
+        url: &DatabaseUrl,
+        migrations: &Migrator,
+    ) -> Result<Self, SettingError> {
+        let path = &url.0;
+        let unusable = |fault: String| SettingError {
+            setting,
+            fault: format!("{} {fault}", path.display()),
+            remedy: "name a file in a folder that this user can write",
+        };
+        create_private(path)
+            .map_err(|error| unusable(format!("cannot be created or written: {error}")))?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            // An answered logout or rotation is on the disk: NORMAL would lose the last ones in a power cut.
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .disable_statement_logging();
+        let mut connection = options
+            .clone()
+            .optimize_on_close(true, None)
+            .connect()
+            .await
+            .map_err(|error| unusable(format!("cannot be opened: {error}")))?;
+        migrate(&mut connection, migrations).await.map_err(|error| match error {
+            MigrateError::VersionMissing(version) => SettingError {
+                setting,
+                fault: format!("{} was written by a newer version (its migration {version} is not known here)", path.display()),
+                remedy: "start the version that wrote it, or name another file",
+            },
+            MigrateError::VersionMismatch(version) => SettingError {
+                setting,
+                fault: format!("{} was written by a different build (its migration {version} differs)", path.display()),
+                remedy: "start the build that wrote it, or name another file",
+            },
+            error => unusable(format!("cannot be written: {}", root_cause(&error))),
+        })?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            // A statement that finds no connection within this time is answered as busy, not held for ever.
+            .acquire_timeout(BUSY_TIMEOUT)
+            .test_before_acquire(false)
+            .connect_with(options.read_only(true))
+            .await
+            .map_err(|error| unusable(format!("cannot be opened: {error}")))?;
+        Ok(Self {
+            readers,
+            writer: Writer::start(connection),
+        })
+    }
+
+    /// Lets the last changes be kept and closes the file.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// Both the migrations and a proof that the file can be written, under one lock: two programs may start at once.
+async fn migrate(
+    connection: &mut SqliteConnection,
+    migrations: &Migrator,
+) -> Result<(), MigrateError> {
+    let mut transaction = connection.begin_with("begin immediate").await?;
+    migrations.run(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// The store holds the secrets of sessions: it is for its user alone, and so are the files that SQLite puts beside it,
+/// which take over its mode.
+fn create_private(path: &Path) -> io::Result<()> {
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
+    }
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)?;
+    Ok(())
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_a_sqlite_file() {
+        assert_eq!(
+            "sqlite://data/auth.db".parse(),
+            Ok(DatabaseUrl::file("data/auth.db"))
+        );
+        assert_eq!(
+            "sqlite:///var/lib/auth.db".parse(),
+            Ok(DatabaseUrl::file("/var/lib/auth.db"))
+        );
+        assert_eq!(
+            "sqlite:auth.db?mode=rwc".parse(),
+            Ok(DatabaseUrl::file("auth.db"))
+        );
+        for text in [
+            "",
+            "auth.db",
+            "postgres://localhost/auth",
+            "sqlite://",
+            "sqlite::memory:",
+        ] {
+            assert!(text.parse::<DatabaseUrl>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The one connection that writes. Changes that arrive while one is being brought to the disk share the next commit.
+//!
+//! With `synchronous=FULL` a commit costs far more than the statements in it, so that sharing it is where throughput
+//! comes from; the promise stays what it was: a change is answered when it is on the disk.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use super::StorageError;
+
+/// Changes that wait; more have to wait before they may wait.
+const QUEUE: usize = 1024;
+/// Changes that share a commit at the most, so that the first of them is not held up by those behind.
+const BATCH: usize = 256;
+
+/// A handle on the writing connection.
+#[derive(Clone, Debug)]
+pub struct Writer(mpsc::Sender<Message>);
+
+enum Message {
+    Change(Box<dyn Change>),
+    Close(oneshot::Sender<()>),
+}
+
+/// One caller's change, on its way through a batch.
+trait Change: Send {
+    /// Makes the change; `Err` when it left nothing behind that could be kept.
+    fn make<'c>(
+        &'c mut self,
+        connection: &'c mut SqliteConnection,
+    ) -> BoxFuture<'c, Result<(), ()>>;
+    /// Answers the caller, after the commit.
+    fn answer(self: Box<Self>, kept: Result<(), Arc<sqlx::Error>>);
+}
+
+struct Pending<T, W> {
+    work: Option<W>,
+    outcome: Option<Result<T, StorageError>>,
+    caller: oneshot::Sender<Result<T, StorageError>>,
+}
+
+impl<T, W> Change for Pending<T, W>
+where
+    T: Send,
+    W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StorageError>> + Send,
+{
+    fn make<'c>(
+        &'c mut self,
+        connection: &'c mut SqliteConnection,
+    ) -> BoxFuture<'c, Result<(), ()>> {
+        Box::pin(async move {
+            let Some(work) = self.work.take() else {
+                return Err(());
+            };
+            let outcome = AssertUnwindSafe(work(connection)).catch_unwind().await;
+            let outcome =
+                outcome.unwrap_or_else(|_| Err(StorageError::NotKept("it panicked".to_owned())));
+            let made = if outcome.is_ok() { Ok(()) } else { Err(()) };
+            self.outcome = Some(outcome);
+            made
+        })
+    }
+
+    fn answer(self: Box<Self>, kept: Result<(), Arc<sqlx::Error>>) {
+        let outcome = match (self.outcome, kept) {
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (Some(Err(error)), _) => Err(error),
+            (_, Err(error)) if is_busy(&error) => {
+                Err(StorageError::Busy(sqlx::Error::Protocol(error.to_string())))
+            }
+            (_, Err(error)) => Err(StorageError::NotKept(error.to_string())),
+            (None, Ok(())) => Err(StorageError::NotKept("its turn never came".to_owned())),
+        };
+        // A caller that went away has had its change made all the same: it may ask again what came of it.
+        let _ = self.caller.send(outcome);
+    }
+}
+
+impl Writer {
+    pub(super) fn start(connection: SqliteConnection) -> Self {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        tokio::spawn(run(connection, receiver));
+        Self(sender)
+    }
+
+    /// Makes a change of one or more statements, whole or not at all, and returns when it is on the disk. The change is
+    /// made even if the caller does not wait for it.
+    ///
+    /// # Errors
+    /// The change's own error, or that it could not be kept.
+    pub async fn write<T, W>(&self, work: W) -> Result<T, StorageError>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StorageError>>
+            + Send
+            + 'static,
+    {
+        let (caller, outcome) = oneshot::channel();
+        let change = Pending {
+            work: Some(work),
+            outcome: None,
+            caller,
+        };
+        let closed = |()| StorageError::NotKept("the store is closed".to_owned());
+        self.0
+            .send(Message::Change(Box::new(change)))
+            .await
+            .map_err(|_| closed(()))?;
+        outcome.await.map_err(|_| closed(()))?
+    }
+
+    pub(super) async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.0.send(Message::Close(done)).await.is_ok() {
+            let _ = closed.await;
+        }
+    }
+}
+
+async fn run(mut connection: SqliteConnection, mut messages: mpsc::Receiver<Message>) {
+    let mut waiting = Vec::with_capacity(BATCH);
+    while messages.recv_many(&mut waiting, BATCH).await > 0 {
+        let mut batch = Vec::with_capacity(waiting.len());
+        let mut close = None;
+        for message in waiting.drain(..) {
+            match message {
+                Message::Change(change) => batch.push(change),
+                Message::Close(done) => close = Some(done),
+            }
+        }
+        let kept = commit(&mut connection, &mut batch).await.map_err(Arc::new);
+        for change in batch {
+            change.answer(kept.clone());
+        }
+        if let Some(done) = close {
+            let _ = connection.close().await;
+            let _ = done.send(());
+            return;
+        }
+    }
+    let _ = connection.close().await;
+}
+
+/// Each change stands on a savepoint of its own: one that fails takes nothing of the others with it.
+async fn commit(
+    connection: &mut SqliteConnection,
+    batch: &mut [Box<dyn Change>],
+) -> sqlx::Result<()> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let mut transaction = connection.begin_with("begin immediate").await?;
+    for change in batch {
+        let mut savepoint = transaction.begin().await?;
+        match change.make(&mut savepoint).await {
+            Ok(()) => savepoint.commit().await?,
+            Err(()) => savepoint.rollback().await?,
+        }
+    }
+    transaction.commit().await
+}
+
+fn is_busy(error: &sqlx::Error) -> bool {
+    // SQLITE_BUSY and its extended codes: the low byte is 5.
+    let Some(error) = error.as_database_error() else {
+        return false;
+    };
+    error
+        .code()
+        .and_then(|code| code.parse::<u32>().ok())
+        .is_some_and(|code| code & 0xFF == 5)
+}

@@ -1,0 +1,133 @@
+//! What it costs to sign and to verify, beside the floor: `cargo bench -p shared-claims`.
+//!
+//! The floor is the least that verifying an HS256 token can take with a key that is ready: the HMAC, base64, and one
+//! parse of the claims. `decode` is jsonwebtoken's own function with all of its checks on.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use divan::Bencher;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
+use serde::Deserialize;
+use shared_claims::{
+    AccessClaims, AccessToken, Clock, NumericDate, Parties, RevokedSessions, Scope, SessionId,
+    SharedSecret, Signer, Subject, TokenId, Verifier, VerifyingKeys,
+};
+
+const SECRET: &str = "a-secret-for-benchmarks-of-at-least-32-bytes";
+const ISSUER: &str = "http://127.0.0.1:8001";
+const AUDIENCE: &str = "tokenpair";
+
+fn main() {
+    divan::main();
+}
+
+fn claims() -> AccessClaims {
+    let now = NumericDate::from(Clock::system().now());
+    AccessClaims {
+        subject: Subject::generate(),
+        preferred_username: Some("cosmo".to_owned()),
+        client_id: None,
+        fresh: true,
+        auth_time: Some(now),
+        session: Some(SessionId::generate()),
+        scope: "profile:read profile:write"
+            .parse::<Scope>()
+            .expect("a scope"),
+        id: Some(TokenId::generate()),
+        issued_at: Some(now),
+        expires_at: now.after(Duration::from_hours(1)),
+    }
+}
+
+fn secret() -> SharedSecret {
+    SharedSecret::parse(SECRET).expect("a long secret")
+}
+
+fn token() -> AccessToken {
+    Signer::new(secret().signing_key(), Parties::new(ISSUER, AUDIENCE)).access(&claims())
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "parsing them is what is measured")]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: String,
+    #[serde(rename = "type")]
+    kind: String,
+    preferred_username: String,
+    fresh: bool,
+    auth_time: i64,
+    sid: String,
+    scope: String,
+    jti: String,
+    iat: i64,
+    exp: i64,
+}
+
+#[divan::bench]
+fn sign(bencher: Bencher) {
+    let signer = Signer::new(secret().signing_key(), Parties::new(ISSUER, AUDIENCE));
+    let claims = claims();
+    bencher.bench(|| signer.access(black_box(&claims)));
+}
+
+#[divan::bench]
+fn verify(bencher: Bencher) {
+    let revoked = RevokedSessions::new();
+    for _ in 0..1000 {
+        revoked.insert(SessionId::generate(), NumericDate(i64::MAX));
+    }
+    let keys = VerifyingKeys::new([secret().verifying_key()]);
+    let verifier = Verifier::new(keys, Parties::new(ISSUER, AUDIENCE)).with_revoked(revoked);
+    let token = token();
+    bencher.bench(|| {
+        verifier
+            .access(black_box(token.expose()))
+            .expect("a good token")
+    });
+}
+
+#[divan::bench]
+fn verify_with_decode(bencher: Bencher) {
+    let key = DecodingKey::from_secret(SECRET.as_bytes());
+    let mut validation = Validation::new(Algorithm::HS256);
+    validation.set_issuer(&[ISSUER]);
+    validation.set_audience(&[AUDIENCE]);
+    validation.set_required_spec_claims(&["exp", "sub", "iss", "aud"]);
+    validation.leeway = 0;
+    let token = token();
+    bencher.bench(|| {
+        decode::<Claims>(black_box(token.expose()), &key, &validation).expect("a good token")
+    });
+}
+
+#[divan::bench]
+fn verify_at_the_floor(bencher: Bencher) {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    let token = token();
+    bencher.bench(|| {
+        let (message, signature) = black_box(token.expose())
+            .rsplit_once('.')
+            .expect("three parts");
+        let signature = URL_SAFE_NO_PAD.decode(signature).expect("base64");
+        hmac::verify(&key, message.as_bytes(), &signature).expect("a good signature");
+        let (_, claims) = message.split_once('.').expect("three parts");
+        let claims = URL_SAFE_NO_PAD.decode(claims).expect("base64");
+        serde_json::from_slice::<Claims>(&claims).expect("claims")
+    });
+}
+
+#[divan::bench]
+fn look_up_in_100_000_revoked_sessions(bencher: Bencher) {
+    let revoked = RevokedSessions::new();
+    for _ in 0..100_000 {
+        revoked.insert(SessionId::generate(), NumericDate(i64::MAX));
+    }
+    let session = SessionId::generate();
+    bencher.bench(|| revoked.contains(black_box(&session)));
+}

@@ -1,0 +1,195 @@
+//! Extractors for axum: authorisation stands in the handler's signature, where nobody can forget it.
+
+use std::error::Error;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+
+use axum::Json;
+use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
+use axum::response::{IntoResponse, Response};
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::claims::AccessClaims;
+use crate::codec::Verifier;
+use crate::error::TokenError;
+use crate::id::{SessionId, Subject};
+
+/// What a handler asks of its caller's token, beyond its being good.
+pub trait Requirement: Send + Sync + 'static {
+    /// Whether the token has it.
+    ///
+    /// # Errors
+    /// What the caller is told when it has not.
+    fn check(claims: &AccessClaims) -> Result<(), TokenError>;
+}
+
+/// Asks for a good access token and nothing more.
+#[derive(Clone, Copy, Debug)]
+pub struct Authenticated;
+
+impl Requirement for Authenticated {
+    fn check(_: &AccessClaims) -> Result<(), TokenError> {
+        Ok(())
+    }
+}
+
+/// Asks for a token from a login rather than from a refresh.
+#[derive(Clone, Copy, Debug)]
+pub struct Fresh;
+
+impl Requirement for Fresh {
+    fn check(claims: &AccessClaims) -> Result<(), TokenError> {
+        if claims.fresh {
+            Ok(())
+        } else {
+            Err(TokenError::FreshRequired)
+        }
+    }
+}
+
+impl<A: Requirement, B: Requirement> Requirement for (A, B) {
+    fn check(claims: &AccessClaims) -> Result<(), TokenError> {
+        A::check(claims)?;
+        B::check(claims)
+    }
+}
+
+/// Declares scopes as types, to be named in handlers' signatures: `scopes! { OrdersRead = "orders:read" }`.
+#[macro_export]
+macro_rules! scopes {
+    ($($name:ident = $scope:literal),+ $(,)?) => {$(
+        #[doc = concat!("Asks for the scope `", $scope, "`.")]
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name;
+
+        impl $crate::extract::Requirement for $name {
+            fn check(claims: &$crate::AccessClaims) -> Result<(), $crate::TokenError> {
+                if claims.scope.contains($scope) { Ok(()) } else { Err($crate::TokenError::InsufficientScope { required: $scope }) }
+            }
+        }
+    )+};
+}
+
+/// The caller of a protected route, as a verified access token describes them. Dereferences to the claims.
+///
+/// `Option<Caller>` is for routes that serve anybody: no token is `None`, a bad one is still refused.
+#[derive(Clone, Debug)]
+pub struct Caller<R = Authenticated> {
+    claims: AccessClaims,
+    requirement: PhantomData<R>,
+}
+
+impl<R> Deref for Caller<R> {
+    type Target = AccessClaims;
+
+    fn deref(&self) -> &AccessClaims {
+        &self.claims
+    }
+}
+
+impl<R> Caller<R> {
+    /// The claims by themselves.
+    #[must_use]
+    pub fn into_claims(self) -> AccessClaims {
+        self.claims
+    }
+}
+
+impl<S, R> FromRequestParts<S> for Caller<R>
+where
+    S: Send + Sync,
+    R: Requirement,
+    Verifier: FromRef<S>,
+{
+    type Rejection = TokenError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, TokenError> {
+        let claims = Verifier::from_ref(state).access(bearer_token(&parts.headers)?)?;
+        if let Some(log) = parts.extensions.get::<CallerLog>() {
+            log.note(&claims.subject, claims.session.as_ref());
+        }
+        R::check(&claims)?;
+        Ok(Self {
+            claims,
+            requirement: PhantomData,
+        })
+    }
+}
+
+impl<S, R> OptionalFromRequestParts<S> for Caller<R>
+where
+    S: Send + Sync,
+    R: Requirement,
+    Verifier: FromRef<S>,
+{
+    type Rejection = TokenError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, TokenError> {
+        match <Self as FromRequestParts<S>>::from_request_parts(parts, state).await {
+            Err(TokenError::Missing) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+}
+
+/// The token of an `Authorization: Bearer` header (RFC 6750 section 2.1). The scheme's case does not matter (RFC 9110
+/// section 11.1).
+///
+/// # Errors
+/// [`TokenError::Missing`], or [`TokenError::MalformedHeader`] for another scheme, no token, or several headers.
+pub fn bearer_token(headers: &HeaderMap) -> Result<&str, TokenError> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or(TokenError::Missing)?;
+    if values.next().is_some() {
+        return Err(TokenError::MalformedHeader);
+    }
+    let (scheme, token) = value
+        .to_str()
+        .ok()
+        .and_then(|value| value.split_once(' '))
+        .ok_or(TokenError::MalformedHeader)?;
+    let token = token.trim_matches(' ');
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.contains([' ', '\t']) {
+        return Err(TokenError::MalformedHeader);
+    }
+    Ok(token)
+}
+
+/// Where a request-log layer that puts one into the request's extensions finds who called. Clones share the note.
+#[derive(Clone, Debug, Default)]
+pub struct CallerLog(Arc<OnceLock<(Subject, Option<SessionId>)>>);
+
+impl CallerLog {
+    /// Remembers the caller; the first note stands.
+    pub fn note(&self, subject: &Subject, session: Option<&SessionId>) {
+        self.0.get_or_init(|| (subject.clone(), session.cloned()));
+    }
+
+    /// Who called, once it is known.
+    #[must_use]
+    pub fn caller(&self) -> Option<(&Subject, Option<&SessionId>)> {
+        self.0
+            .get()
+            .map(|(subject, session)| (subject, session.as_ref()))
+    }
+}
+
+impl IntoResponse for TokenError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status()).expect("401 and 403 are statuses");
+        let mut response = (status, Json(self.body())).into_response();
+        let challenge =
+            HeaderValue::try_from(self.challenge()).expect("a challenge is made of visible ASCII");
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        response.extensions_mut().insert(Cause(Arc::new(self)));
+        response
+    }
+}
+
+/// What a request-log layer finds in a response's extensions: the error behind it, whose `source()` only the log may
+/// read.
+#[derive(Clone, Debug)]
+pub struct Cause(pub Arc<dyn Error + Send + Sync>);

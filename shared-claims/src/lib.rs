@@ -1,0 +1,24 @@
+#![doc = include_str!("../README.md")]
+
+pub mod claims;
+mod clock;
+mod codec;
+mod error;
+#[cfg(feature = "axum")]
+pub mod extract;
+mod id;
+mod key;
+mod revocation;
+mod scope;
+pub mod wire;
+
+pub use claims::{AccessClaims, NumericDate, RefreshClaims, TokenType};
+pub use clock::Clock;
+pub use codec::{AccessToken, Parties, Presented, RefreshToken, Signer, Verifier};
+pub use error::{InvalidToken, TokenError};
+#[cfg(feature = "axum")]
+pub use extract::{Caller, Requirement};
+pub use id::{ClientId, KeyId, SessionId, Subject, TokenId};
+pub use key::{SecretTooShort, SharedSecret, SigningKey, VerifyingKey, VerifyingKeys};
+pub use revocation::RevokedSessions;
+pub use scope::{InvalidScope, Scope};

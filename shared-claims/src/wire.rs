@@ -1,0 +1,64 @@
+//! The JSON bodies that every service of the workspace answers with.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{AccessToken, RefreshToken};
+use crate::scope::Scope;
+
+/// The one shape of an error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// A stable slug for programs.
+    pub code: Cow<'static, str>,
+    /// A sentence for people.
+    pub msg: String,
+    /// What is wrong with which field, in an answer of 400.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub errors: BTreeMap<Cow<'static, str>, Vec<String>>,
+}
+
+impl ErrorBody {
+    /// An error that is about no field in particular.
+    pub fn new(code: &'static str, msg: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            msg: msg.into(),
+            errors: BTreeMap::new(),
+        }
+    }
+}
+
+/// The answer to a login and to a refresh (RFC 6749 section 5.1).
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TokenPair {
+    /// Opens protected routes.
+    pub access_token: AccessToken,
+    /// Buys the next pair. Absent where the one that the client has stays good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<RefreshToken>,
+    /// Always `Bearer`.
+    pub token_type: Cow<'static, str>,
+    /// How long the access token is good from now, in seconds.
+    pub expires_in: i64,
+    /// How long the refresh token is good from now, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_expires_in: Option<i64>,
+    /// What the access token allows.
+    pub scope: Scope,
+}
+
+/// A `Bearer` challenge (RFC 6750 section 3) with an error code and a description, where there is something to say.
+#[must_use]
+pub fn bearer_challenge(error: Option<(&str, &str)>) -> String {
+    match error {
+        None => "Bearer realm=\"tokenpair\"".to_owned(),
+        Some((code, description)) => {
+            format!(
+                "Bearer realm=\"tokenpair\", error=\"{code}\", error_description=\"{description}\""
+            )
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! A server on a free port, for as long as a test holds it.
+
+use std::net::SocketAddr;
+
+use service_shell::settings::TokenConfig;
+use shared_claims::{Parties, SharedSecret, VerifyingKeys};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::SECRET;
+use crate::client::Client;
+
+/// A service that runs in this process.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    ended: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Server {
+    /// Starts a service on a free port: `start` is given the listener and what ends with the test.
+    pub async fn start<F>(start: impl FnOnce(TcpListener, oneshot::Receiver<()>) -> F) -> Self
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener
+            .local_addr()
+            .expect("a bound listener has an address");
+        let (stop, stopped) = oneshot::channel();
+        Self {
+            address,
+            stop: Some(stop),
+            ended: tokio::spawn(start(listener, stopped)),
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A client of it.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::new(format!("http://{}", self.address))
+    }
+
+    /// Stops it and waits until it has.
+    pub async fn stop(mut self) {
+        drop(self.stop.take());
+        self.ended
+            .await
+            .expect("the service does not panic")
+            .expect("the service ends well");
+    }
+}
+
+/// What issuer and verifiers have in common in tests: a secret, and the default issuer and audience.
+#[must_use]
+pub fn token_config() -> TokenConfig {
+    let secret = SharedSecret::parse(SECRET).expect("the tests' secret is long enough");
+    TokenConfig {
+        signing_key: secret.signing_key(),
+        verifying_keys: VerifyingKeys::new([secret.verifying_key()]),
+        parties: Parties::new("http://127.0.0.1:8001", "tokenpair"),
+        leeway: std::time::Duration::ZERO,
+    }
+}

@@ -38,6 +38,12 @@ impl Client {
             .request(method.clone(), format!("{}{path}", self.base))
     }
 
+    /// Whether there is a server that answers this with success.
+    pub async fn answers(&self, path: &str) -> bool {
+        let answer = self.request(&Method::GET, path).send().await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
     /// `GET` without a token.
     pub async fn get(&self, path: &str) -> Reply {
         Reply::to(self.request(&Method::GET, path)).await
@@ -128,7 +134,6 @@ impl Reply {
 
     /// Asserts the status.
     #[track_caller]
-    #[must_use]
     pub fn has_status(self, status: u16) -> Self {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);
         self
@@ -136,7 +141,6 @@ impl Reply {
 
     /// Asserts an error: its status and its code, in the one shape.
     #[track_caller]
-    #[must_use]
     pub fn is(self, status: u16, code: &str) -> Self {
         assert_eq!(
             (self.status.as_u16(), self.text_of("code").as_str()),
@@ -150,7 +154,6 @@ impl Reply {
 
     /// Asserts an error's sentence.
     #[track_caller]
-    #[must_use]
     pub fn says(self, msg: &str) -> Self {
         assert_eq!(self.text_of("msg"), msg);
         self

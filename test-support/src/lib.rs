@@ -2,9 +2,15 @@
 //!
 //! Everything here panics where a test is to fail.
 #![expect(clippy::missing_panics_doc, reason = "to panic is how a test fails")]
+#![expect(
+    clippy::return_self_not_must_use,
+    reason = "an assertion that hands its subject on may be the last"
+)]
 
 mod client;
+pub mod program;
 mod server;
+pub mod tokens;
 
 pub use client::{Client, Reply};
 pub use server::{Server, token_config};

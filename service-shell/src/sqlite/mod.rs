@@ -155,7 +155,10 @@ async fn migrate(
     migrations: &Migrator,
 ) -> Result<(), MigrateError> {
     let mut transaction = connection.begin_with("begin immediate").await?;
-    migrations.run(&mut *transaction).await?;
+    // `run` asks for `Acquire`, which makes a future that is not `Send`: sqlx keeps `run_direct` for that.
+    migrations
+        .run_direct(None, &mut *transaction, false)
+        .await?;
     transaction.commit().await?;
     Ok(())
 }

@@ -1,0 +1,13 @@
+//! The service over real HTTP, with a real SQLite file, on a free port.
+
+mod account;
+mod commands;
+mod errors;
+mod health;
+mod login;
+mod logout;
+mod refresh;
+mod registration;
+mod settings;
+mod stack;
+mod tokens;

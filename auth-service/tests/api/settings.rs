@@ -1,0 +1,278 @@
+//! Settings that cannot be used stop the start with one line: setting, fault, remedy.
+
+use std::fs;
+use std::net::TcpListener;
+
+use tempfile::{TempDir, tempdir};
+use test_support::SECRET;
+use test_support::program::{Ended, Program};
+
+fn auth_service(folder: &TempDir) -> Program {
+    Program::new(env!("CARGO_BIN_EXE_auth-service"), folder.path())
+        .setting("AUTH_LISTEN", "127.0.0.1:0")
+}
+
+/// The start with this setting changed for the worse.
+fn start_with(settings: &[(&str, &str)]) -> Ended {
+    let folder = tempdir().unwrap();
+    let program = auth_service(&folder).setting("JWT_SECRET_KEY", SECRET);
+    let program = settings.iter().fold(program, |program, (name, value)| {
+        program.setting(name, *value)
+    });
+    let ended = program.run();
+    assert!(!ended.stderr.contains(SECRET), "{ended:?}");
+    ended
+}
+
+#[test]
+fn a_secret_must_be_there() {
+    let folder = tempdir().unwrap();
+    auth_service(&folder).run().refuses(&[
+        "JWT_SECRET_KEY",
+        "not set",
+        "auth-service secret generate",
+    ]);
+    assert!(
+        !folder.path().join("data").exists(),
+        "nothing is made by a start that cannot be"
+    );
+}
+
+#[test]
+fn the_lessons_secret_is_refused_and_not_repeated() {
+    for secret in ["super-secret", "", &"x".repeat(31)] {
+        let ended = start_with(&[("JWT_SECRET_KEY", secret)]);
+        let ended = ended.refuses(&[
+            "JWT_SECRET_KEY",
+            "at least 32",
+            "auth-service secret generate",
+        ]);
+        assert!(
+            secret.is_empty() || !ended.stderr.contains(secret),
+            "{ended:?}"
+        );
+    }
+    start_with(&[(
+        "JWT_PREVIOUS_SECRET_KEYS",
+        &format!("{SECRET},super-secret"),
+    )])
+    .refuses(&["JWT_PREVIOUS_SECRET_KEYS", "at least 32"]);
+}
+
+#[test]
+fn a_secret_file_must_be_readable_and_the_only_source() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("secret").display().to_string();
+    let with_file = |program: Program| program.setting("JWT_SECRET_KEY_FILE", &file);
+    with_file(auth_service(&folder))
+        .run()
+        .refuses(&["JWT_SECRET_KEY_FILE", "cannot be read"]);
+    fs::write(&file, "super-secret\n").unwrap();
+    with_file(auth_service(&folder))
+        .run()
+        .refuses(&["JWT_SECRET_KEY", "12 bytes"]);
+    fs::write(&file, [0xff; 40]).unwrap();
+    with_file(auth_service(&folder))
+        .run()
+        .refuses(&["JWT_SECRET_KEY_FILE", "cannot be read"]);
+    fs::write(&file, SECRET).unwrap();
+    let both = with_file(auth_service(&folder)).setting("JWT_SECRET_KEY", SECRET);
+    both.run()
+        .refuses(&["JWT_SECRET_KEY_FILE", "JWT_SECRET_KEY is set as well"]);
+}
+
+#[test]
+fn durations_must_be_durations_and_neither_nothing_nor_absurd() {
+    for setting in [
+        "JWT_ACCESS_TOKEN_EXPIRES",
+        "JWT_REFRESH_TOKEN_EXPIRES",
+        "AUTH_SESSION_MAX_AGE",
+    ] {
+        for value in [
+            "0s",
+            "0",
+            "fifteen minutes",
+            "15",
+            "-1m",
+            "1000years",
+            "999999999999999999999d",
+            "1ms",
+            "",
+        ] {
+            start_with(&[(setting, value)]).refuses(&[setting, "; "]);
+        }
+    }
+    for setting in ["JWT_LEEWAY", "AUTH_REFRESH_GRACE", "AUTH_HASHING_DEADLINE"] {
+        for value in ["soon", "-1s", "10years", ""] {
+            start_with(&[(setting, value)]).refuses(&[setting, "; "]);
+        }
+    }
+}
+
+#[test]
+fn a_refresh_token_must_live_at_least_as_long_as_an_access_token() {
+    start_with(&[("JWT_ACCESS_TOKEN_EXPIRES", "2h")]).refuses(&[
+        "JWT_REFRESH_TOKEN_EXPIRES",
+        "shorter than JWT_ACCESS_TOKEN_EXPIRES",
+    ]);
+    start_with(&[("AUTH_REFRESH_GRACE", "1h")])
+        .refuses(&["AUTH_REFRESH_GRACE", "not shorter than"]);
+}
+
+#[test]
+fn a_port_must_be_free() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    start_with(&[("AUTH_LISTEN", &address)]).refuses(&[
+        "AUTH_LISTEN",
+        &address,
+        "already in use",
+        "another port",
+    ]);
+    start_with(&[("AUTH_LISTEN", "192.0.2.1:80")]).refuses(&["AUTH_LISTEN", "192.0.2.1:80"]);
+    start_with(&[("AUTH_LISTEN", "localhost")]).refuses(&["AUTH_LISTEN", "'localhost'"]);
+}
+
+#[test]
+fn a_database_must_be_a_sqlite_file_that_can_be_written() {
+    for value in [
+        "postgres://localhost/auth",
+        "auth.db",
+        "sqlite::memory:",
+        "",
+    ] {
+        start_with(&[("AUTH_DATABASE_URL", value)]).refuses(&["AUTH_DATABASE_URL", "sqlite://"]);
+    }
+    let folder = tempdir().unwrap();
+    let url = |name: &str| format!("sqlite://{}", folder.path().join(name).display());
+    fs::write(folder.path().join("file"), "").unwrap();
+    start_with(&[("AUTH_DATABASE_URL", &url("file/auth.db"))])
+        .refuses(&["AUTH_DATABASE_URL", "cannot be created or written"]);
+    start_with(&[("AUTH_DATABASE_URL", &url(""))])
+        .refuses(&["AUTH_DATABASE_URL", "cannot be created or written"]);
+    fs::write(folder.path().join("text"), "no database, ".repeat(1000)).unwrap();
+    start_with(&[("AUTH_DATABASE_URL", &url("text"))])
+        .refuses(&["AUTH_DATABASE_URL", "not a database"]);
+    start_with(&[("AUTH_DATABASE_URL", "sqlite:///proc/auth.db")])
+        .refuses(&["AUTH_DATABASE_URL", "cannot be created or written"]);
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_left_alone() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("auth.db");
+    let url = format!("sqlite://{}", file.display());
+    let list = auth_service(&folder)
+        .with(&["user", "list"])
+        .setting("AUTH_DATABASE_URL", &url);
+    list.run().succeeds();
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file);
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    sqlx::query("insert into _sqlx_migrations (version, description, success, checksum, execution_time) values (9999, 'later', true, x'00', 0)")
+        .execute(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+    start_with(&[("AUTH_DATABASE_URL", &url)]).refuses(&[
+        "AUTH_DATABASE_URL",
+        "newer version",
+        "9999",
+    ]);
+}
+
+#[test]
+fn choices_must_be_one_of_those_there_are() {
+    start_with(&[("AUTH_REGISTRATION", "perhaps")]).refuses(&[
+        "AUTH_REGISTRATION",
+        "'perhaps'",
+        "open, closed",
+    ]);
+    start_with(&[("AUTH_REFRESH_ROTATION", "perhaps")])
+        .refuses(&["AUTH_REFRESH_ROTATION", "'perhaps'"]);
+    start_with(&[("AUTH_DEFAULT_SCOPE", "a\"b")]).refuses(&["AUTH_DEFAULT_SCOPE", "scope"]);
+    start_with(&[("LOG_FORMAT", "xml")]).refuses(&["LOG_FORMAT", "'xml'", "pretty, json"]);
+    start_with(&[("RUST_LOG", "a=b=c")]).refuses(&["RUST_LOG"]);
+    start_with(&[("AUTH_HASHING_CONCURRENCY", "0")]).refuses(&["AUTH_HASHING_CONCURRENCY", "'0'"]);
+}
+
+#[test]
+fn an_unknown_flag_or_command_is_one_line_too() {
+    let folder = tempdir().unwrap();
+    auth_service(&folder)
+        .with(&["--nothing"])
+        .run()
+        .refuses(&["--nothing", "--help"]);
+    auth_service(&folder)
+        .with(&["dance"])
+        .run()
+        .refuses(&["dance", "--help"]);
+    auth_service(&folder)
+        .with(&["user"])
+        .run()
+        .refuses(&["--help"]);
+    auth_service(&folder)
+        .with(&["user", "add"])
+        .run()
+        .refuses(&["<USERNAME>", "--help"]);
+}
+
+#[test]
+fn help_lists_every_setting_with_its_default_and_no_value_of_a_secret() {
+    let folder = tempdir().unwrap();
+    let help = auth_service(&folder)
+        .with(&["--help"])
+        .setting("JWT_SECRET_KEY", SECRET)
+        .run()
+        .succeeds()
+        .stdout;
+    for (setting, default) in [
+        ("JWT_SECRET_KEY", ""),
+        ("JWT_SECRET_KEY_FILE", ""),
+        ("JWT_PREVIOUS_SECRET_KEYS", ""),
+        ("JWT_PREVIOUS_SECRET_KEYS_FILE", ""),
+        ("JWT_ISSUER", "http://127.0.0.1:8001"),
+        ("JWT_AUDIENCE", "tokenpair"),
+        ("JWT_ACCESS_TOKEN_EXPIRES", "15m"),
+        ("JWT_REFRESH_TOKEN_EXPIRES", "1h"),
+        ("JWT_LEEWAY", "0s"),
+        ("AUTH_LISTEN", "127.0.0.1:8001"),
+        ("AUTH_DATABASE_URL", "sqlite://data/auth.db"),
+        ("AUTH_REGISTRATION", "closed"),
+        ("AUTH_DEFAULT_SCOPE", "profile:read profile:write"),
+        ("AUTH_REFRESH_ROTATION", "on"),
+        ("AUTH_REFRESH_GRACE", "10s"),
+        ("AUTH_SESSION_MAX_AGE", "30d"),
+        ("LOG_FORMAT", "pretty on a terminal, else json"),
+        ("RUST_LOG", "info"),
+    ] {
+        let flag = format!("--{}", setting.to_lowercase().replace('_', "-"));
+        assert!(help.contains(&flag), "{flag}");
+        assert!(help.contains(&format!("[env: {setting}")), "{setting}");
+        assert!(help.contains(default), "{setting}: {default}");
+    }
+    assert!(!help.contains(SECRET));
+    let version = auth_service(&folder)
+        .with(&["--version"])
+        .run()
+        .succeeds()
+        .stdout;
+    assert_eq!(
+        version.trim_end(),
+        concat!("auth-service ", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn a_flag_does_what_its_variable_does_before_and_after_the_command() {
+    for arguments in [
+        &["--jwt-leeway", "soon", "serve"][..],
+        &["serve", "--jwt-leeway", "soon"],
+        &["--jwt-leeway=soon"],
+    ] {
+        let folder = tempdir().unwrap();
+        auth_service(&folder)
+            .with(arguments)
+            .run()
+            .refuses(&["JWT_LEEWAY", "'soon'"]);
+    }
+}

@@ -1,0 +1,168 @@
+//! The service with a clock that a test moves, and users who do what their names say.
+
+use std::time::Duration;
+
+use auth_service::config::{Config, HashingLimits, RefreshRules, Registration, SessionPolicy};
+use serde_json::{Value, json};
+use service_shell::sqlite::DatabaseUrl;
+use shared_claims::Clock;
+use tempfile::TempDir;
+use test_support::{Client, Reply, Server, start_of_time, token_config};
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const ACCESS: Duration = Duration::from_mins(15);
+pub(crate) const REFRESH: Duration = Duration::from_hours(1);
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+
+pub(crate) struct Stack {
+    pub(crate) clock: Clock,
+    pub(crate) client: Client,
+    config: Config,
+    folder: TempDir,
+    server: Server,
+}
+
+impl Stack {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// A service with other settings than the usual ones.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let clock = Clock::manual(start_of_time());
+        let mut config = Config {
+            database: DatabaseUrl::file(folder.path().join("auth.db")),
+            tokens: token_config(),
+            sessions: SessionPolicy {
+                access_token_expires: ACCESS,
+                refresh: RefreshRules {
+                    rotation: true,
+                    grace: GRACE,
+                    token_expires: REFRESH,
+                    session_max_age: Duration::from_hours(30 * 24),
+                },
+                default_scope: "profile:read profile:write".parse().expect("a scope"),
+            },
+            // Tests run side by side: none is to be refused because another one hashes.
+            hashing: HashingLimits {
+                concurrency: 2,
+                queue: 1000,
+                deadline: 25 * SECOND,
+            },
+            registration: Registration::Open,
+            clock: clock.clone(),
+        };
+        change(&mut config);
+        let server = serve(&config).await;
+        Self {
+            clock,
+            client: server.client(),
+            config,
+            folder,
+            server,
+        }
+    }
+
+    /// The same files, served anew, as after an orderly restart.
+    pub(crate) async fn restart(self) -> Self {
+        self.restart_with(|_| {}).await
+    }
+
+    pub(crate) async fn restart_with(self, change: impl FnOnce(&mut Config)) -> Self {
+        let Self {
+            clock,
+            mut config,
+            folder,
+            server,
+            ..
+        } = self;
+        server.stop().await;
+        change(&mut config);
+        let server = serve(&config).await;
+        Self {
+            clock,
+            client: server.client(),
+            config,
+            folder,
+            server,
+        }
+    }
+
+    pub(crate) fn database(&self) -> String {
+        format!("sqlite://{}", self.folder.path().join("auth.db").display())
+    }
+
+    pub(crate) async fn register(&self, username: &str) -> Reply {
+        self.client
+            .post(
+                "/register",
+                &json!({"username": username, "password": PASSWORD}),
+            )
+            .await
+    }
+
+    pub(crate) async fn log_in(&self, username: &str) -> Reply {
+        self.client
+            .post(
+                "/login",
+                &json!({"username": username, "password": PASSWORD}),
+            )
+            .await
+    }
+
+    /// A user who has registered and logged in.
+    pub(crate) async fn sign_up(&self, username: &str) -> User {
+        self.register(username).await.has_status(201);
+        User::from(&self.log_in(username).await.has_status(200))
+    }
+
+    pub(crate) async fn refresh(&self, token: &str) -> Reply {
+        self.client.post_with("/refresh", token).await
+    }
+
+    pub(crate) async fn log_out(&self, token: &str) -> Reply {
+        self.client.post_with("/logout", token).await
+    }
+
+    pub(crate) async fn me(&self, token: &str) -> Reply {
+        self.client.get_with("/me", token).await
+    }
+}
+
+async fn serve(config: &Config) -> Server {
+    let config = config.clone();
+    Server::start(|listener, stopped| {
+        auth_service::serve(config, listener, async {
+            let _ = stopped.await;
+        })
+    })
+    .await
+}
+
+/// The tokens that a user holds.
+#[derive(Clone, Debug)]
+pub(crate) struct User {
+    pub(crate) access: String,
+    pub(crate) refresh: String,
+}
+
+impl From<&Reply> for User {
+    fn from(reply: &Reply) -> Self {
+        Self {
+            access: reply.text_of("access_token"),
+            refresh: reply.text_of("refresh_token"),
+        }
+    }
+}
+
+/// The claims of a token, read without checking anything.
+pub(crate) fn claims(token: &str) -> Value {
+    jsonwebtoken::dangerous::insecure_decode_claims(token).expect("a token has claims")
+}
+
+/// The header of a token.
+pub(crate) fn header(token: &str) -> jsonwebtoken::Header {
+    jsonwebtoken::decode_header(token).expect("a token has a header")
+}

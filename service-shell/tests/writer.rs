@@ -1,0 +1,151 @@
+//! The one writer: what shares a commit shares nothing else.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use service_shell::sqlite::{Database, DatabaseUrl, StorageError};
+use sqlx::migrate::Migrator;
+use tempfile::TempDir;
+use tokio::sync::Notify;
+
+async fn open(folder: &TempDir) -> Database {
+    let url = DatabaseUrl::file(folder.path().join("numbers.db"));
+    let database = Database::open("NUMBERS", &url, &Migrator::with_migrations(Vec::new()))
+        .await
+        .unwrap();
+    let create = database.writer.write(|connection| {
+        Box::pin(async move {
+            sqlx::query("create table if not exists numbers (number bigint primary key)")
+                .execute(connection)
+                .await?;
+            Ok(())
+        })
+    });
+    create.await.unwrap();
+    database
+}
+
+/// Adds a number, and then fails or panics if it is to.
+async fn add(database: &Database, number: i64, then: Then) -> Result<(), StorageError> {
+    let add = database.writer.write(move |connection| {
+        Box::pin(async move {
+            sqlx::query("insert into numbers values ($1)")
+                .bind(number)
+                .execute(&mut *connection)
+                .await?;
+            match then {
+                Then::Succeed => Ok(()),
+                Then::Fail => {
+                    sqlx::query("insert into nothing values (1)")
+                        .execute(connection)
+                        .await?;
+                    Ok(())
+                }
+                Then::Panic => panic!("on purpose"),
+            }
+        })
+    });
+    add.await
+}
+
+#[derive(Clone, Copy)]
+enum Then {
+    Succeed,
+    Fail,
+    Panic,
+}
+
+async fn numbers(database: &Database) -> Vec<i64> {
+    sqlx::query_scalar("select number from numbers order by number")
+        .fetch_all(&database.readers)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_change_that_fails_or_panics_takes_nothing_of_the_others_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(&folder).await;
+    let changes = (0..60).map(|number| {
+        let then = match number % 3 {
+            0 => Then::Succeed,
+            1 => Then::Fail,
+            _ => Then::Panic,
+        };
+        add(&database, number, then)
+    });
+    for (number, outcome) in join_all(changes).await.into_iter().enumerate() {
+        assert_eq!(outcome.is_ok(), number % 3 == 0, "{number}: {outcome:?}");
+    }
+    assert_eq!(
+        numbers(&database).await,
+        (0..60).step_by(3).collect::<Vec<_>>()
+    );
+    add(&database, 100, Then::Succeed).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_the_same_change_made_twice_in_one_batch_one_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(&folder).await;
+    let outcomes = join_all((0..20).map(|_| add(&database, 7, Then::Succeed))).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    assert_eq!(numbers(&database).await, [7]);
+}
+
+#[tokio::test]
+async fn a_change_is_made_although_its_caller_went_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(&folder).await;
+    let (started, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (signal, wait) = (Arc::clone(&started), Arc::clone(&go_on));
+    let caller = tokio::spawn({
+        let database = database.clone();
+        async move {
+            let add = database.writer.write(move |connection| {
+                Box::pin(async move {
+                    signal.notify_one();
+                    wait.notified().await;
+                    sqlx::query("insert into numbers values (1)")
+                        .execute(connection)
+                        .await?;
+                    Ok(())
+                })
+            });
+            add.await
+        }
+    });
+    started.notified().await;
+    caller.abort();
+    go_on.notify_one();
+    add(&database, 2, Then::Succeed).await.unwrap();
+    assert_eq!(numbers(&database).await, [1, 2]);
+}
+
+#[tokio::test]
+async fn what_was_answered_is_in_the_file_after_a_close_and_a_closed_store_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(&folder).await;
+    add(&database, 1, Then::Succeed).await.unwrap();
+    database.close().await;
+    assert!(matches!(
+        add(&database, 2, Then::Succeed).await,
+        Err(StorageError::NotKept(_))
+    ));
+    assert_eq!(numbers(&open(&folder).await).await, [1]);
+}
+
+#[tokio::test]
+async fn a_store_that_another_process_holds_is_busy_and_recovers() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(&folder).await;
+    let other =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("numbers.db"));
+    let other = sqlx::SqlitePool::connect_with(other).await.unwrap();
+    let held = other.begin_with("begin immediate").await.unwrap();
+    let refused = add(&database, 1, Then::Succeed).await;
+    assert!(matches!(refused, Err(StorageError::Busy(_))), "{refused:?}");
+    held.rollback().await.unwrap();
+    add(&database, 2, Then::Succeed).await.unwrap();
+    assert_eq!(numbers(&database).await, [2]);
+}

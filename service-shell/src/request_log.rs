@@ -135,7 +135,8 @@ impl Line {
                     method = self.method.as_str(),
                     route = self.route.as_ref().map_or("none", MatchedPath::as_str),
                     status = status.as_u16(),
-                    duration_us = self.started.elapsed().as_micros(),
+                    duration_us =
+                        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
                     user = caller.map(|(subject, _)| subject.as_str()),
                     session = caller
                         .and_then(|(_, session)| session)

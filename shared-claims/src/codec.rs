@@ -306,3 +306,118 @@ impl VerifyingKey {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::id::SessionId;
+    use crate::key::SharedSecret;
+
+    const NOW: i64 = 1_790_000_000;
+
+    fn parties() -> Parties {
+        Parties::new("http://127.0.0.1:8001", "tokenpair")
+    }
+
+    fn secret() -> SharedSecret {
+        SharedSecret::parse("a-secret-for-tests-of-at-least-32-bytes").unwrap()
+    }
+
+    fn signer() -> Signer {
+        Signer::new(secret().signing_key(), parties())
+    }
+
+    fn verifier() -> Verifier {
+        let clock = Clock::manual(Timestamp::from_second(NOW).unwrap());
+        Verifier::new(VerifyingKeys::new([secret().verifying_key()]), parties()).with_clock(clock)
+    }
+
+    prop_compose! {
+        fn access()(
+            subject in "[a-z0-9-]{1,40}", name in proptest::option::of("\\PC{0,64}"), fresh: bool,
+            session in proptest::option::of("[a-z0-9-]{1,40}"), scope in "[a-z:]{1,9}( [a-z:]{1,9}){0,3}",
+            lifetime in 1..1_000_000i64,
+        ) -> AccessClaims {
+            AccessClaims {
+                subject: subject.into(), preferred_username: name, client_id: None, fresh, auth_time: Some(NumericDate(NOW)),
+                session: session.map(SessionId::from), scope: scope.parse().unwrap(), id: Some("one".into()),
+                issued_at: Some(NumericDate(NOW)), expires_at: NumericDate(NOW + lifetime),
+            }
+        }
+    }
+
+    prop_compose! {
+        fn refresh()(subject in "[a-z0-9-]{1,40}", session in "[a-z0-9-]{1,40}", generation: u64, lifetime in 1..1_000_000i64)
+        -> RefreshClaims {
+            RefreshClaims {
+                subject: subject.into(), session: session.into(), generation, id: "one".into(), issued_at: NumericDate(NOW),
+                expires_at: NumericDate(NOW + lifetime),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_signed_is_what_is_read(access in access(), refresh in refresh()) {
+            let (access_token, refresh_token) = (signer().access(&access), signer().refresh(&refresh));
+            prop_assert_eq!(verifier().access(access_token.expose()), Ok(access.clone()));
+            prop_assert_eq!(verifier().refresh(refresh_token.expose()), Ok(refresh.clone()));
+            prop_assert_eq!(verifier().either(access_token.expose()), Ok(Presented::Access(access)));
+            prop_assert_eq!(verifier().either(refresh_token.expose()), Ok(Presented::Refresh(refresh)));
+        }
+
+        #[test]
+        fn neither_kind_passes_for_the_other(access in access(), refresh in refresh()) {
+            let (access, refresh) = (signer().access(&access), signer().refresh(&refresh));
+            prop_assert_eq!(verifier().refresh(access.expose()), Err(TokenError::WrongType { expected: TokenType::Refresh }));
+            prop_assert_eq!(verifier().access(refresh.expose()), Err(TokenError::WrongType { expected: TokenType::Access }));
+        }
+
+        #[test]
+        fn a_token_with_any_character_changed_is_refused(access in access(), position: prop::sample::Index, other in "[A-Za-z0-9_.-]") {
+            let token = signer().access(&access).expose().to_owned();
+            let position = position.index(token.len());
+            let changed = format!("{}{other}{}", &token[..position], &token[position + 1..]);
+            prop_assume!(changed != token);
+            prop_assert!(verifier().access(&changed).is_err(), "{changed}");
+        }
+
+        #[test]
+        fn no_text_makes_the_verifier_panic(text in "\\PC{0,300}", parts in proptest::collection::vec("[A-Za-z0-9_-]{0,60}", 0..5)) {
+            prop_assert!(verifier().either(&text).is_err());
+            prop_assert!(verifier().either(&parts.join(".")).is_err());
+        }
+
+        #[test]
+        fn a_token_of_a_revoked_session_is_refused_and_no_other(access in access(), revoked in "[a-z0-9-]{1,40}") {
+            let sessions = RevokedSessions::new();
+            sessions.insert(revoked.as_str().into(), NumericDate(i64::MAX));
+            if let Some(session) = &access.session {
+                let token = signer().access(&access);
+                prop_assert_eq!(verifier().with_revoked(sessions.clone()).access(token.expose()), Ok(access.clone()));
+                sessions.insert(session.clone(), NumericDate(i64::MAX));
+                prop_assert_eq!(verifier().with_revoked(sessions).access(token.expose()), Err(TokenError::Revoked));
+            }
+        }
+    }
+
+    #[test]
+    fn no_debug_output_shows_a_token() {
+        let token = signer().access(&AccessClaims {
+            subject: "user".into(),
+            preferred_username: None,
+            client_id: None,
+            fresh: false,
+            auth_time: None,
+            session: None,
+            scope: crate::Scope::empty(),
+            id: None,
+            issued_at: None,
+            expires_at: NumericDate(NOW),
+        });
+        assert_eq!(format!("{token:?}"), "AccessToken(…)");
+    }
+}

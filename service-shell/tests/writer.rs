@@ -12,7 +12,7 @@ async fn open(folder: &TempDir) -> Database {
     let url = DatabaseUrl::file(folder.path().join("numbers.db"));
     let database = Database::open("NUMBERS", &url, &Migrator::with_migrations(Vec::new()))
         .await
-        .unwrap();
+        .expect("a new file");
     let create = database.writer.write(|connection| {
         Box::pin(async move {
             sqlx::query("create table if not exists numbers (number bigint primary key)")
@@ -21,7 +21,7 @@ async fn open(folder: &TempDir) -> Database {
             Ok(())
         })
     });
-    create.await.unwrap();
+    create.await.expect("a table");
     database
 }
 
@@ -59,7 +59,7 @@ async fn numbers(database: &Database) -> Vec<i64> {
     sqlx::query_scalar("select number from numbers order by number")
         .fetch_all(&database.readers)
         .await
-        .unwrap()
+        .expect("numbers")
 }
 
 #[tokio::test]

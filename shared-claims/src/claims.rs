@@ -1,4 +1,4 @@
-//! What the two kinds of token say. The JSON of both is in [`Payload`], and nowhere else.
+//! What the two kinds of token say. The JSON of both is in `Payload`, and nowhere else.
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};

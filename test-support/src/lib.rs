@@ -3,6 +3,7 @@
 //! Everything here panics where a test is to fail.
 #![expect(clippy::missing_panics_doc, reason = "to panic is how a test fails")]
 #![expect(
+    clippy::must_use_candidate,
     clippy::return_self_not_must_use,
     reason = "an assertion that hands its subject on may be the last"
 )]

@@ -206,7 +206,7 @@ async fn an_expired_refresh_token_buys_nothing() {
 #[tokio::test]
 async fn refreshing_lengthens_a_session_up_to_its_greatest_age_and_no_further() {
     let stack = Stack::start_with(|config| {
-        config.sessions.refresh.session_max_age = Duration::from_mins(90)
+        config.sessions.refresh.session_max_age = Duration::from_mins(90);
     })
     .await;
     let mut user = stack.sign_up("cosmo").await;

@@ -14,7 +14,7 @@ fn auth_service(folder: &TempDir) -> Program {
 
 /// The start with this setting changed for the worse.
 fn start_with(settings: &[(&str, &str)]) -> Ended {
-    let folder = tempdir().unwrap();
+    let folder = tempdir().expect("a temporary folder");
     let program = auth_service(&folder).setting("JWT_SECRET_KEY", SECRET);
     let program = settings.iter().fold(program, |program, (name, value)| {
         program.setting(name, *value)

@@ -12,7 +12,11 @@ use test_support::program::{Program, free_address};
 use crate::stack::Stack;
 
 fn mode(path: &Path) -> u32 {
-    fs::metadata(path).unwrap().permissions().mode() & 0o777
+    fs::metadata(path)
+        .expect("it is there")
+        .permissions()
+        .mode()
+        & 0o777
 }
 
 fn local_stack(folder: &Path) -> Program {

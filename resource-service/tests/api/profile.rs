@@ -55,7 +55,7 @@ async fn a_profile_is_replaced_whole_and_null_empties_a_field() {
         )
         .await
         .has_status(200);
-    stack.clock.advance(Duration::from_secs(60));
+    stack.clock.advance(Duration::from_mins(1));
     let reply = stack
         .client
         .put_with(

@@ -15,7 +15,7 @@ pub(crate) struct Stack {
     pub(crate) clock: Clock,
     pub(crate) client: Client,
     config: Config,
-    _folder: TempDir,
+    folder: TempDir,
     server: Server,
 }
 
@@ -41,7 +41,7 @@ impl Stack {
             clock,
             client: server.client(),
             config,
-            _folder: folder,
+            folder,
             server,
         }
     }
@@ -50,7 +50,7 @@ impl Stack {
         let Self {
             clock,
             config,
-            _folder,
+            folder,
             server,
             ..
         } = self;
@@ -60,7 +60,7 @@ impl Stack {
             clock,
             client: server.client(),
             config,
-            _folder,
+            folder,
             server,
         }
     }

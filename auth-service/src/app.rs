@@ -1,9 +1,11 @@
 //! The one place where things are wired together.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRef;
 use shared_claims::{Signer, Verifier};
+use tokio::task::JoinHandle;
 
 use crate::config::{Config, Registration};
 use crate::hashing::Passwords;
@@ -22,6 +24,8 @@ pub(crate) struct AppState {
     verifier: Verifier,
     registration: Registration,
     store: Store,
+    #[from_ref(skip)]
+    sweep: Arc<JoinHandle<()>>,
 }
 
 impl AppState {
@@ -32,7 +36,7 @@ impl AppState {
         let signer = Signer::new(tokens.signing_key, tokens.parties.clone());
         tracing::info!(key = %signer.key_id(), registration = ?config.registration, "auth-service signs");
         let sessions = Sessions::new(store.clone(), signer, config.sessions, config.clock.clone());
-        tokio::spawn(sweep(sessions.clone(), tokens.leeway));
+        let sweep = tokio::spawn(sweep(sessions.clone()));
         Ok(Self {
             users: Users::new(store.clone(), passwords, config.clock.clone()),
             sessions,
@@ -41,28 +45,28 @@ impl AppState {
                 .with_clock(config.clock),
             registration: config.registration,
             store,
+            sweep: Arc::new(sweep),
         })
     }
 
     pub(crate) async fn stop(self) {
+        self.sweep.abort();
         self.store.close().await;
     }
 }
 
-async fn sweep(sessions: Sessions, leeway: Duration) {
+async fn sweep(sessions: Sessions) {
     let mut turns = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         turns.tick().await;
-        match sessions.forget_expired(leeway).await {
+        match sessions.forget_expired().await {
             Ok(0) => {}
             Ok(forgotten) => tracing::info!(forgotten, "deleted expired sessions"),
-            Err(error) => {
-                tracing::error!(
-                    "expired sessions could not be deleted: {:#}",
-                    anyhow::Error::from(error)
-                );
-                return;
-            }
+            // What could not be deleted this time is deleted next time.
+            Err(error) => tracing::error!(
+                "expired sessions could not be deleted: {:#}",
+                anyhow::Error::from(error)
+            ),
         }
     }
 }

@@ -158,11 +158,18 @@ async fn user(command: UserCommand, store: Store) -> anyhow::Result<()> {
             print(&format!("added {} with the id {}", user.username, user.id))
         }
         UserCommand::List => list_users(&store).await,
-        UserCommand::Disable { username } => {
-            known(users(&store)?.disable(&named(&username)?).await?, &username)
-        }
+        UserCommand::Disable { username } => known(
+            store
+                .disable_user(
+                    &named(&username)?,
+                    EndReason::UserDisabled,
+                    Clock::system().now(),
+                )
+                .await?,
+            &username,
+        ),
         UserCommand::Enable { username } => {
-            known(users(&store)?.enable(&named(&username)?).await?, &username)
+            known(store.enable_user(&named(&username)?).await?, &username)
         }
         UserCommand::SetPassword { username } => {
             let (username, password) = (named(&username)?, ask_password()?);

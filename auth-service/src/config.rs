@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
-use service_shell::settings::{SettingError, TokenConfig, TokenSettings, duration, lifetime};
+use service_shell::settings::{
+    SettingError, TokenConfig, TokenSettings, address, count, duration, lifetime, switch,
+};
 use service_shell::sqlite::DatabaseUrl;
 use shared_claims::{Clock, Scope};
 
@@ -13,6 +14,8 @@ pub use crate::hashing::HashingLimits;
 pub use crate::sessions::{RefreshRules, SessionPolicy};
 
 const MAX_GRACE: Duration = Duration::from_hours(1);
+/// A login may wait twice, when the password is hashed again with newer parameters, and has 30 seconds for all.
+const MAX_HASHING_DEADLINE: Duration = Duration::from_secs(14);
 const MAX_SESSION_AGE: Duration = Duration::from_hours(87840);
 
 /// Who may register.
@@ -49,6 +52,7 @@ pub struct AuthSettings {
         env = "AUTH_LISTEN",
         value_name = "ADDRESS",
         default_value = "127.0.0.1:8001",
+        value_parser = address,
         global = true
     )]
     pub auth_listen: SocketAddr,
@@ -77,7 +81,7 @@ pub struct AuthSettings {
     #[arg(long, env = "JWT_REFRESH_TOKEN_EXPIRES", value_name = "DURATION", default_value = "1h", value_parser = lifetime, global = true)]
     jwt_refresh_token_expires: Duration,
     /// Whether a refresh replaces the refresh token: on or off
-    #[arg(long, env = "AUTH_REFRESH_ROTATION", value_name = "SWITCH", default_value = "on", value_parser = BoolishValueParser::new(),
+    #[arg(long, env = "AUTH_REFRESH_ROTATION", value_name = "SWITCH", default_value = "on", value_parser = switch,
           action = clap::ArgAction::Set, global = true)]
     auth_refresh_rotation: bool,
     /// How long a refresh token that was replaced is answered with its successor; 0s: not at all
@@ -87,11 +91,11 @@ pub struct AuthSettings {
     #[arg(long, env = "AUTH_SESSION_MAX_AGE", value_name = "DURATION", default_value = "30d", value_parser = session_age, global = true)]
     auth_session_max_age: Duration,
     /// Passwords hashed at the same time, with 19 MiB each [default: one for each core]
-    #[arg(long, env = "AUTH_HASHING_CONCURRENCY", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256), global = true)]
-    auth_hashing_concurrency: Option<u16>,
+    #[arg(long, env = "AUTH_HASHING_CONCURRENCY", value_name = "COUNT", value_parser = |text: &str| count(text, 256), global = true)]
+    auth_hashing_concurrency: Option<usize>,
     /// Passwords that wait to be hashed; one more is answered with 503 [default: 64 for each core]
-    #[arg(long, env = "AUTH_HASHING_QUEUE", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..), global = true)]
-    auth_hashing_queue: Option<u16>,
+    #[arg(long, env = "AUTH_HASHING_QUEUE", value_name = "COUNT", value_parser = |text: &str| count(text, 100_000), global = true)]
+    auth_hashing_queue: Option<usize>,
     /// How long a password waits and is hashed before it is answered with 503
     #[arg(long, env = "AUTH_HASHING_DEADLINE", value_name = "DURATION", default_value = "5s", value_parser = hashing_deadline, global = true)]
     auth_hashing_deadline: Duration,
@@ -131,20 +135,11 @@ impl AuthSettings {
                 remedy: "let the refresh token live at least as long as the access token that it renews",
             });
         }
-        if self.auth_refresh_grace >= self.jwt_refresh_token_expires {
-            return Err(SettingError {
-                setting: "AUTH_REFRESH_GRACE",
-                fault: "it is not shorter than JWT_REFRESH_TOKEN_EXPIRES".to_owned(),
-                remedy: "use some seconds, like 10s",
-            });
-        }
         let limits = HashingLimits::default();
-        let concurrency = self
-            .auth_hashing_concurrency
-            .map_or(limits.concurrency, usize::from);
+        let concurrency = self.auth_hashing_concurrency.unwrap_or(limits.concurrency);
+        let tokens = tokens.resolve()?;
         Ok(Config {
             database: store.auth_database_url,
-            tokens: tokens.resolve()?,
             sessions: SessionPolicy {
                 access_token_expires: self.jwt_access_token_expires,
                 refresh: RefreshRules {
@@ -152,17 +147,17 @@ impl AuthSettings {
                     grace: self.auth_refresh_grace,
                     token_expires: self.jwt_refresh_token_expires,
                     session_max_age: self.auth_session_max_age,
+                    leeway: tokens.leeway,
                 },
                 default_scope: self.auth_default_scope,
             },
             hashing: HashingLimits {
                 concurrency,
-                queue: self
-                    .auth_hashing_queue
-                    .map_or(64 * concurrency, usize::from),
+                queue: self.auth_hashing_queue.unwrap_or(64 * concurrency),
                 deadline: self.auth_hashing_deadline,
             },
             registration: self.auth_registration,
+            tokens,
             clock: Clock::system(),
         })
     }
@@ -190,8 +185,8 @@ fn session_age(text: &str) -> Result<Duration, String> {
 
 fn hashing_deadline(text: &str) -> Result<Duration, String> {
     let deadline = duration(text)?;
-    if deadline.is_zero() || deadline > Duration::from_secs(25) {
-        return Err("use a duration from 1ms to 25s: a request is given up after 30s".to_owned());
+    if deadline.is_zero() || deadline > MAX_HASHING_DEADLINE {
+        return Err("use a duration from 1ms to 14s".to_owned());
     }
     Ok(deadline)
 }

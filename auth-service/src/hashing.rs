@@ -20,6 +20,8 @@ use crate::password::Password;
 
 /// A thread that has had nothing to do for this long gives its memory back.
 const IDLE: Duration = Duration::from_secs(2);
+/// Blocks of 1 KiB: just above the greatest size that glibc's allocator may come to keep for itself.
+const RESERVED: usize = 33 * 1024;
 /// The length of a hash, in bytes.
 const OUTPUT: usize = 32;
 
@@ -56,12 +58,16 @@ pub struct HashingLimits {
     pub deadline: Duration,
 }
 
-/// More passwords are waiting than can be hashed in time.
+/// Why no password was hashed or checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("more passwords are waiting than can be hashed in time")]
-pub(crate) struct Overloaded {
-    /// When it may be better.
-    pub(crate) retry_after: Duration,
+pub(crate) enum HashingError {
+    #[error("more passwords are waiting than can be hashed in time")]
+    Overloaded {
+        /// When it may be better.
+        retry_after: Duration,
+    },
+    #[error("hashing a password failed")]
+    Failed,
 }
 
 /// What a check of a password found.
@@ -105,7 +111,7 @@ impl Passwords {
         })
     }
 
-    pub(crate) async fn hash(&self, password: Password) -> Result<PasswordHash, Overloaded> {
+    pub(crate) async fn hash(&self, password: Password) -> Result<PasswordHash, HashingError> {
         self.run(move |workspace| workspace.hash(&password)).await
     }
 
@@ -114,7 +120,7 @@ impl Passwords {
         &self,
         hash: Option<PasswordHash>,
         password: Password,
-    ) -> Result<Checked, Overloaded> {
+    ) -> Result<Checked, HashingError> {
         let decoy = self.decoy.clone();
         let checked = self.run(move |workspace| {
             if let Some(hash) = hash {
@@ -130,8 +136,8 @@ impl Passwords {
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Workspace) -> T + Send + 'static,
-    ) -> Result<T, Overloaded> {
-        let overloaded = Overloaded {
+    ) -> Result<T, HashingError> {
+        let overloaded = HashingError::Overloaded {
             retry_after: self.deadline,
         };
         let (answer, answered) = oneshot::channel();
@@ -141,9 +147,10 @@ impl Passwords {
                 let _ = answer.send(work(workspace));
             }
         };
+        let started = Instant::now();
         let task = Task {
             work: Box::new(work),
-            deadline: Instant::now() + self.deadline,
+            deadline: started + self.deadline,
         };
         match self.queue.try_send(task) {
             Ok(()) => {}
@@ -151,6 +158,8 @@ impl Passwords {
         }
         match tokio::time::timeout(self.deadline, answered).await {
             Ok(Ok(done)) => Ok(done),
+            // The thread let go of the task unanswered: it came too late, or the work panicked.
+            Ok(Err(_)) if started.elapsed() < self.deadline => Err(HashingError::Failed),
             Ok(Err(_)) | Err(_) => Err(overloaded),
         }
     }
@@ -164,7 +173,7 @@ fn serve(tasks: &Receiver<Task>) {
             Ok(task) => task,
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
-                workspace.memory.zeroize();
+                workspace.memory.iter_mut().for_each(Zeroize::zeroize);
                 workspace.memory = Vec::new();
                 match tasks.recv() {
                     Ok(task) => task,
@@ -241,13 +250,17 @@ impl Workspace {
     ) -> Option<Output> {
         let blocks = params.block_count();
         if self.memory.len() < blocks {
+            // Allocations above 32 MiB are mapped singly and so really given back when they are freed; smaller ones the
+            // allocator would keep. What is reserved beyond the need is never touched, and costs no memory.
+            self.memory
+                .reserve_exact(blocks.max(RESERVED) - self.memory.len());
             self.memory.resize(blocks, Block::default());
         }
         let mut output = vec![0; params.output_len().unwrap_or(OUTPUT)];
         let argon2 = Argon2::new(algorithm, version, params.clone());
         argon2
             .hash_password_into_with_memory(
-                password.bytes(),
+                &password.bytes(),
                 salt.as_ref(),
                 &mut output,
                 &mut self.memory[..blocks],

@@ -1,10 +1,13 @@
 //! Passwords as they are written.
 
+use std::borrow::Cow;
+
 use precis_profiles::OpaqueString;
 use precis_profiles::precis_core::profile::PrecisFastInvocation;
 use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
 
-/// A password as somebody typed it, normalised so that the same characters are the same bytes (RFC 8265 section 4.2).
+/// A password as somebody typed it.
 #[derive(Clone, Debug)]
 pub(crate) struct Password(SecretString);
 
@@ -31,30 +34,48 @@ impl Password {
 
     /// A password to be checked. One that could never have been chosen is merely wrong.
     pub(crate) fn presented(text: &SecretString) -> Result<Self, PasswordRefused> {
-        match OpaqueString::enforce(text.expose_secret()) {
-            _ if text.expose_secret().is_empty() => Err(PasswordRefused::Empty),
-            Ok(normalised) => Ok(Self(normalised.into_owned().into())),
-            Err(_) => Ok(Self(text.clone())),
+        if text.expose_secret().is_empty() {
+            Err(PasswordRefused::Empty)
+        } else {
+            Ok(Self(text.clone()))
         }
     }
 
     /// A password to be set.
     pub(crate) fn chosen(text: &SecretString) -> Result<Self, PasswordRefused> {
-        if text.expose_secret().is_empty() {
-            return Err(PasswordRefused::TooShort);
-        }
-        let normalised =
-            OpaqueString::enforce(text.expose_secret()).map_err(|_| PasswordRefused::Characters)?;
-        match normalised.chars().count() {
-            ..Self::MIN => Err(PasswordRefused::TooShort),
-            Self::MIN..=Self::MAX => Ok(Self(normalised.into_owned().into())),
-            _ => Err(PasswordRefused::TooLong),
+        match text.expose_secret() {
+            "" => Err(PasswordRefused::TooShort),
+            text if too_long_to_normalise(text) => Err(PasswordRefused::TooLong),
+            text => {
+                let normalised =
+                    OpaqueString::enforce(text).map_err(|_| PasswordRefused::Characters)?;
+                match normalised.chars().count() {
+                    ..Self::MIN => Err(PasswordRefused::TooShort),
+                    Self::MIN..=Self::MAX => Ok(Self(normalised.into_owned().into())),
+                    _ => Err(PasswordRefused::TooLong),
+                }
+            }
         }
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.0.expose_secret().as_bytes()
+    /// The bytes to be hashed: normalised, so that the same characters are the same bytes (RFC 8265 section 4.2).
+    /// Called where passwords are hashed, because normalising is not free either.
+    pub(crate) fn bytes(&self) -> Zeroizing<Vec<u8>> {
+        let text = self.0.expose_secret();
+        let normalised = if too_long_to_normalise(text) {
+            None
+        } else {
+            OpaqueString::enforce(text).ok()
+        };
+        let text = normalised.map_or_else(|| text.to_owned(), Cow::into_owned);
+        Zeroizing::new(text.into_bytes())
     }
+}
+
+/// The time that normalising takes grows with the square of the length for some scripts. No password that can be chosen
+/// comes near this length in any form.
+fn too_long_to_normalise(text: &str) -> bool {
+    text.chars().nth(2 * Password::MAX).is_some()
 }
 
 #[cfg(test)]
@@ -98,6 +119,19 @@ mod tests {
             chosen("caf\u{e9} au lait").unwrap().bytes(),
             chosen("cafe\u{301} au lait").unwrap().bytes()
         );
+    }
+
+    #[test]
+    fn a_long_password_costs_no_more_than_reading_it() {
+        let text = "\u{660}".repeat(30_000);
+        let started = std::time::Instant::now();
+        assert_eq!(chosen(&text).unwrap_err(), PasswordRefused::TooLong);
+        assert_eq!(
+            *Password::presented(&text.as_str().into()).unwrap().bytes(),
+            text.into_bytes()
+        );
+        // Normalising it would take seconds even where the code is optimised.
+        assert!(started.elapsed() < std::time::Duration::from_millis(500));
     }
 
     proptest! {

@@ -1,5 +1,6 @@
 //! Users: who may log in.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -8,7 +9,7 @@ use precis_profiles::precis_core::profile::PrecisFastInvocation;
 use service_shell::sqlite::StorageError;
 use shared_claims::{Clock, Scope, Subject};
 
-use crate::hashing::{Checked, Overloaded, PasswordHash, Passwords};
+use crate::hashing::{Checked, HashingError, PasswordHash, Passwords};
 use crate::password::Password;
 use crate::sessions::EndReason;
 use crate::storage::Store;
@@ -31,16 +32,31 @@ impl Username {
     pub(crate) const MAX: usize = 64;
 
     pub(crate) fn parse(text: &str) -> Result<Self, UsernameRefused> {
-        // Normalisation composes characters, of which none is made from more than three.
+        // Normalisation composes characters, of which none is made from more than four.
         if text.is_empty() || text.chars().count() > 4 * Self::MAX {
             return Err(UsernameRefused::Length);
         }
-        let normalised =
-            UsernameCaseMapped::enforce(text).map_err(|_| UsernameRefused::Characters)?;
+        let enforce = |text: &str| {
+            UsernameCaseMapped::enforce(text)
+                .map(Cow::into_owned)
+                .map_err(|_| UsernameRefused::Characters)
+        };
+        let normalised = enforce(text)?;
+        // Cherokee capitals become small letters that the profile does not allow: such a name could not be typed again.
+        if enforce(&normalised)? != normalised {
+            return Err(UsernameRefused::Characters);
+        }
         if normalised.chars().count() > Self::MAX {
             return Err(UsernameRefused::Length);
         }
         Ok(Self(normalised.into()))
+    }
+}
+
+impl Username {
+    /// A name as it was kept. It is not parsed again: newer Unicode tables must lock nobody out.
+    pub(crate) fn stored(text: String) -> Self {
+        Self(text.into())
     }
 }
 
@@ -75,7 +91,16 @@ pub(crate) enum RegisterError {
     #[error("That username is taken")]
     UsernameTaken,
     #[error(transparent)]
-    Overloaded(#[from] Overloaded),
+    Hashing(#[from] HashingError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Why no password is set.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SetPasswordError {
+    #[error(transparent)]
+    Hashing(#[from] HashingError),
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -89,8 +114,10 @@ pub(crate) enum AuthenticateError {
     WrongPassword,
     #[error("the user is disabled")]
     Disabled,
+    #[error("the user was disabled or the password replaced meanwhile")]
+    ChangedMeanwhile,
     #[error(transparent)]
-    Overloaded(#[from] Overloaded),
+    Hashing(#[from] HashingError),
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -160,23 +187,30 @@ impl Users {
             return Err(AuthenticateError::Disabled);
         }
         if checked == Checked::RightButOutdated {
-            self.hash_again(&user, password).await;
+            return Ok(self.hash_again(user, password).await);
         }
         Ok(user)
     }
 
     /// Brings a hash to today's parameters, now that the password is at hand. The login does not depend on it.
-    async fn hash_again(&self, user: &User, password: Password) {
-        let stored = match self.passwords.hash(password).await {
-            Ok(hash) => self
+    async fn hash_again(&self, user: User, password: Password) -> User {
+        let replaced = async {
+            let hash = self.passwords.hash(password).await?;
+            let replaced = self
                 .store
-                .replace_password_hash(&user.id, &user.password_hash, &hash)
-                .await
-                .map_err(anyhow::Error::from),
-            Err(overloaded) => Err(overloaded.into()),
+                .replace_password_hash(&user.id, &user.password_hash, &hash);
+            Ok::<_, anyhow::Error>(replaced.await?.then_some(hash))
         };
-        if let Err(error) = stored {
-            tracing::warn!(user = %user.id, "the password could not be hashed again: {error:#}");
+        match replaced.await {
+            Ok(Some(password_hash)) => User {
+                password_hash,
+                ..user
+            },
+            Ok(None) => user,
+            Err(error) => {
+                tracing::warn!(user = %user.id, "the password could not be hashed again: {error:#}");
+                user
+            }
         }
     }
 
@@ -192,29 +226,13 @@ impl Users {
         &self,
         username: &Username,
         password: Password,
-    ) -> Result<bool, RegisterError> {
+    ) -> Result<bool, SetPasswordError> {
         let hash = self.passwords.hash(password).await?;
+        let (reason, now) = (EndReason::PasswordChanged, self.clock.now());
         Ok(self
             .store
-            .set_password(
-                username,
-                &hash,
-                EndReason::PasswordChanged,
-                self.clock.now(),
-            )
+            .set_password(username, &hash, reason, now)
             .await?)
-    }
-
-    /// Keeps a user out and ends every session of theirs. `false`: there is no such user.
-    pub(crate) async fn disable(&self, username: &Username) -> Result<bool, StorageError> {
-        self.store
-            .disable_user(username, EndReason::UserDisabled, self.clock.now())
-            .await
-    }
-
-    /// Lets a disabled user in again. `false`: there is no such user.
-    pub(crate) async fn enable(&self, username: &Username) -> Result<bool, StorageError> {
-        self.store.enable_user(username).await
     }
 }
 
@@ -245,6 +263,7 @@ mod tests {
         assert!(parse(&"a".repeat(64)).is_ok());
         assert_eq!(parse(&"a".repeat(65)), Err(UsernameRefused::Length));
         assert_eq!(parse(&"a".repeat(100_000)), Err(UsernameRefused::Length));
+        assert_eq!(parse("\u{13a0}"), Err(UsernameRefused::Characters));
         for text in ["a b", " a", "a\n", "a\0", "a\u{202e}b", "\u{1f600}"] {
             assert_eq!(parse(text), Err(UsernameRefused::Characters), "{text:?}");
         }

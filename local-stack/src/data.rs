@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -21,14 +21,13 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
+    /// A folder that is there already keeps its mode: it may be meant for others too, and every file is private anyway.
     pub(crate) fn open(folder: PathBuf) -> anyhow::Result<Self> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&folder)
             .with_context(|| format!("--data-dir: cannot make {}", folder.display()))?;
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))
-            .with_context(|| format!("--data-dir: {} is not this user's own", folder.display()))?;
         Ok(Self {
             folder,
             _removed: None,

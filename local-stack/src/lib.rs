@@ -70,7 +70,7 @@ pub async fn run(mut cli: Cli, given: &ArgMatches) -> anyhow::Result<()> {
         cli.tokens.take_secret_from(data.secret()?);
     }
 
-    // Everything that can be wrong with a setting is found before anything is made or said.
+    // Everything that can be wrong with a setting is found before a service starts or anything is said.
     let (auth_listen, resource_listen) = (cli.auth.auth_listen, cli.resource.resource_listen);
     let auth = cli.auth.resolve(cli.store.clone(), cli.tokens.clone())?;
     let resource = cli.resource.resolve(cli.tokens)?;

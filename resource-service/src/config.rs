@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::Args;
-use service_shell::settings::{SettingError, TokenConfig, TokenSettings};
+use service_shell::settings::{SettingError, TokenConfig, TokenSettings, address};
 use service_shell::sqlite::DatabaseUrl;
 use shared_claims::Clock;
 
@@ -17,6 +17,7 @@ pub struct ResourceSettings {
         env = "RESOURCE_LISTEN",
         value_name = "ADDRESS",
         default_value = "127.0.0.1:8002",
+        value_parser = address,
         global = true
     )]
     pub resource_listen: SocketAddr,

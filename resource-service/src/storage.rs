@@ -28,12 +28,9 @@ impl Store {
         ))
     }
 
-    /// Whether the store answers.
+    /// Whether the store can be read and written.
     pub(crate) async fn ping(&self) -> Result<(), StorageError> {
-        sqlx::query("select 1 from profiles limit 1")
-            .fetch_optional(&self.0.readers)
-            .await?;
-        Ok(())
+        self.0.ping().await
     }
 
     pub(crate) async fn close(&self) {

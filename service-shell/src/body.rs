@@ -58,6 +58,13 @@ fn unread(rejection: &BytesRejection) -> Problem {
 /// serde's messages quote the value that they complain of, which may be a password: only the field's name and what was
 /// expected of it go on.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // serde would take a list for the fields in their order.
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first.is_some_and(|first| *first != b'{') {
+        return Err(Problem::invalid_request(
+            "The request body must be a JSON object",
+        ));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let field = error.path().to_string();
@@ -79,10 +86,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             "." => Problem::invalid_request(
                 "The request body must be a JSON object that has each field once",
             ),
-            field => Problem::invalid_request(format!(
-                "The field '{}' must be {expected}",
-                known_characters(field)
-            )),
+            field => Problem::invalid_fields([(
+                known_characters(field),
+                vec![format!("Must be {expected}.")],
+            )]),
         }
     })?;
     json.end()

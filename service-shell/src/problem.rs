@@ -1,5 +1,6 @@
 //! An error on its way out: the one JSON shape, and the cause that only the log reads.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
@@ -41,7 +42,9 @@ impl Problem {
 
     /// Single fields of the body are not what the route asks for.
     #[must_use]
-    pub fn invalid_fields(faults: impl IntoIterator<Item = (&'static str, Vec<String>)>) -> Self {
+    pub fn invalid_fields<F: Into<Cow<'static, str>>>(
+        faults: impl IntoIterator<Item = (F, Vec<String>)>,
+    ) -> Self {
         let mut problem = Self::invalid_request("The request body has fields that cannot be used");
         problem.body.errors = faults
             .into_iter()

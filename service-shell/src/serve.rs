@@ -17,8 +17,8 @@ use crate::problem;
 use crate::request_log::RequestLog;
 use crate::settings::SettingError;
 
-/// How long requests that are running when the stop comes may take to end.
-const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// How long requests that are running when the stop comes may take to end: half of what Docker waits before it kills.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// Listens on the address of this setting.
 ///

@@ -2,12 +2,13 @@
 //! What cannot be used is told in one line: the setting, what is wrong with it, and what would be right.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgMatches, Args, Command, ValueEnum};
+use clap::{Arg, ArgMatches, Args, Command, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 use shared_claims::{Parties, SharedSecret, SigningKey, VerifyingKeys};
 
@@ -196,7 +197,7 @@ fn secret(
     file_setting: &'static str,
     file: Option<&Path>,
 ) -> Result<Option<SecretString>, SettingError> {
-    let Some(file) = file.filter(|file| !file.as_os_str().is_empty()) else {
+    let Some(file) = file else {
         return Ok(value);
     };
     if value.is_some_and(|value| !value.expose_secret().is_empty()) {
@@ -232,6 +233,36 @@ fn whole_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// An address to listen on.
+///
+/// # Errors
+/// What would be right.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "write an address and a port like 127.0.0.1:8001".to_owned())
+}
+
+/// Something that is on or off.
+///
+/// # Errors
+/// What would be right.
+pub fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "on" | "true" | "yes" | "1" => Ok(true),
+        "off" | "false" | "no" | "0" => Ok(false),
+        _ => Err("use on or off".to_owned()),
+    }
+}
+
+/// A number of things, from 1 to the most.
+///
+/// # Errors
+/// What would be right.
+pub fn count(text: &str, most: usize) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=most).contains(count));
+    count.ok_or_else(|| format!("use a whole number from 1 to {most}"))
+}
+
 /// How long a token is good.
 ///
 /// # Errors
@@ -256,6 +287,24 @@ fn leeway(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Settings that mean something when they are empty: the claim is switched off, the scope allows nothing.
+const MAY_BE_EMPTY: [&str; 3] = ["JWT_ISSUER", "JWT_AUDIENCE", "AUTH_DEFAULT_SCOPE"];
+
+/// An empty variable is one that is not set: compose files and scripts pass on what they do not know.
+fn unset_when_empty(argument: Arg) -> Arg {
+    let empty = argument.get_env().is_some_and(|name| {
+        let may_be = name
+            .to_str()
+            .is_some_and(|name| MAY_BE_EMPTY.contains(&name));
+        !may_be && std::env::var_os(name).is_some_and(|value| value.is_empty())
+    });
+    if empty {
+        argument.env(None::<&'static str>)
+    } else {
+        argument
+    }
+}
+
 /// Parses the command line and the environment.
 ///
 /// # Errors
@@ -264,6 +313,7 @@ fn leeway(text: &str) -> Result<Duration, String> {
 pub fn parse<C: clap::FromArgMatches>(command: Command) -> Result<(C, ArgMatches), ExitCode> {
     let name = command.get_name().to_owned();
     let parsed = command
+        .mut_args(unset_when_empty)
         .try_get_matches()
         .and_then(|matches| Ok((C::from_arg_matches(&matches)?, matches)));
     parsed.map_err(|error| {
@@ -319,10 +369,12 @@ fn one_line(error: &clap::Error) -> String {
             format!("{}: '{value}' cannot be used; {remedy}", variable(flag))
         }
         (ErrorKind::InvalidValue, Some(flag)) => {
-            let remedy = text(ContextKind::ValidValue).map_or_else(
-                || "give it a value".to_owned(),
-                |values| format!("use one of: {values}"),
-            );
+            let remedy = text(ContextKind::ValidValue)
+                .filter(|values| !values.is_empty())
+                .map_or_else(
+                    || "give it a value".to_owned(),
+                    |values| format!("use one of: {values}"),
+                );
             format!("{}: '{value}' cannot be used; {remedy}", variable(flag))
         }
         (ErrorKind::UnknownArgument, _) => format!("there is no '{argument}'; see --help"),

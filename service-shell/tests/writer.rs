@@ -149,3 +149,51 @@ async fn a_store_that_another_process_holds_is_busy_and_recovers() {
     add(&database, 2, Then::Succeed).await.unwrap();
     assert_eq!(numbers(&database).await, [2]);
 }
+
+#[tokio::test]
+async fn a_full_disk_fails_what_does_not_fit_and_nothing_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(&folder).await;
+    let limit = database.writer.write(|connection| {
+        Box::pin(async move {
+            sqlx::query("create table texts (text text)")
+                .execute(&mut *connection)
+                .await?;
+            sqlx::query("pragma max_page_count = 20")
+                .execute(connection)
+                .await?;
+            Ok(())
+        })
+    });
+    limit.await.unwrap();
+    for round in 0..3 {
+        let too_much = database.writer.write(|connection| {
+            Box::pin(async move {
+                sqlx::query("insert into texts values (hex(zeroblob(200000)))")
+                    .execute(connection)
+                    .await?;
+                Ok(())
+            })
+        });
+        assert!(too_much.await.is_err());
+        add(&database, round, Then::Succeed).await.unwrap();
+        database.ping().await.unwrap();
+    }
+    assert_eq!(numbers(&database).await, [0, 1, 2]);
+}
+
+#[tokio::test]
+async fn a_store_whose_connections_are_all_taken_is_busy() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(&folder).await;
+    let mut taken = Vec::new();
+    while let Some(connection) = database.readers.try_acquire() {
+        taken.push(connection);
+    }
+    while taken.len() < 4 {
+        taken.push(database.readers.acquire().await.unwrap());
+    }
+    assert!(matches!(database.ping().await, Err(StorageError::Busy(_))));
+    drop(taken);
+    database.ping().await.unwrap();
+}

@@ -157,6 +157,11 @@ pub fn hostile_access_tokens(now: i64) -> Vec<Hostile> {
         json!({"jti": 1}),
         json!({"auth_time": "x"}),
         json!({"nbf": "x"}),
+        json!({"scope": null}),
+        json!({"sid": null}),
+        json!({"fresh": null}),
+        json!({"nbf": null}),
+        json!({"iss": null}),
         json!({"nbf": now + 5}),
     ] {
         add(

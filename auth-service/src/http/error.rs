@@ -13,7 +13,7 @@ use shared_claims::TokenError;
 use shared_claims::extract::Cause;
 use shared_claims::wire::{ErrorBody, bearer_challenge};
 
-use crate::hashing::Overloaded;
+use crate::hashing::HashingError;
 use crate::sessions::RefreshError;
 use crate::users::{AuthenticateError, RegisterError};
 
@@ -24,7 +24,7 @@ pub(super) enum Error {
     BadCredentials(#[source] AuthenticateError),
     #[error(transparent)]
     Token(#[from] TokenError),
-    #[error("Refresh token has been used before; the session has been revoked")]
+    #[error("{}", RefreshError::Reused)]
     RefreshTokenReused,
     #[error("That username is taken")]
     UsernameTaken,
@@ -32,8 +32,8 @@ pub(super) enum Error {
     RegistrationClosed,
     #[error(transparent)]
     Problem(#[from] Problem),
-    #[error("The service is overloaded")]
-    Overloaded(#[source] Overloaded),
+    #[error("Internal error")]
+    Hashing(#[from] HashingError),
     #[error("Internal error")]
     Storage(#[from] StorageError),
 }
@@ -41,7 +41,7 @@ pub(super) enum Error {
 impl From<AuthenticateError> for Error {
     fn from(error: AuthenticateError) -> Self {
         match error {
-            AuthenticateError::Overloaded(overloaded) => Self::Overloaded(overloaded),
+            AuthenticateError::Hashing(error) => Self::Hashing(error),
             AuthenticateError::Storage(error) => Self::Storage(error),
             refused => Self::BadCredentials(refused),
         }
@@ -52,7 +52,7 @@ impl From<RegisterError> for Error {
     fn from(error: RegisterError) -> Self {
         match error {
             RegisterError::UsernameTaken => Self::UsernameTaken,
-            RegisterError::Overloaded(overloaded) => Self::Overloaded(overloaded),
+            RegisterError::Hashing(error) => Self::Hashing(error),
             RegisterError::Storage(error) => Self::Storage(error),
         }
     }
@@ -110,9 +110,13 @@ impl IntoResponse for Error {
                 Problem::new(StatusCode::FORBIDDEN, "registration_closed", sentence).into_response()
             }
             Self::Problem(problem) => problem.into_response(),
-            Self::Overloaded(overloaded) => Problem::overloaded(overloaded.retry_after)
-                .because(Arc::new(overloaded))
-                .into_response(),
+            Self::Hashing(HashingError::Overloaded { retry_after }) => {
+                let cause = HashingError::Overloaded { retry_after };
+                Problem::overloaded(retry_after)
+                    .because(Arc::new(cause))
+                    .into_response()
+            }
+            Self::Hashing(error @ HashingError::Failed) => Problem::internal(error).into_response(),
             Self::Storage(error) => Problem::from(error).into_response(),
         }
     }

@@ -19,7 +19,7 @@ use super::error::Error;
 use crate::app::AppState;
 use crate::password::Password;
 use crate::sessions::{Origin, Sessions};
-use crate::users::{Username, UsernameRefused, Users};
+use crate::users::{AuthenticateError, Username, UsernameRefused, Users};
 
 /// A user agent is cut here: it is kept to be recognised, not to be parsed.
 const USER_AGENT_CHARACTERS: usize = 256;
@@ -68,7 +68,10 @@ async fn log_in(
         user_agent: user_agent(&headers),
         ip: Some(peer.ip().to_canonical()),
     };
-    let (session, pair) = sessions.start(&user, origin).await?;
+    let (session, pair) = sessions
+        .start(&user, origin)
+        .await?
+        .ok_or(AuthenticateError::ChangedMeanwhile)?;
     log.note(&user.id, Some(&session));
     Ok(Issued(pair))
 }

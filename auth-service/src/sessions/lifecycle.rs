@@ -24,6 +24,8 @@ pub struct RefreshRules {
     pub token_expires: Duration,
     /// No refresh token expires later than this long after the login, in whole seconds.
     pub session_max_age: Duration,
+    /// How far the clocks of issuer and verifiers may differ: an expired token is good for this much longer.
+    pub leeway: Duration,
 }
 
 /// A session as it stands in its row.
@@ -124,7 +126,7 @@ impl RefreshRules {
         if session.ended.is_some() {
             return Verdict::Ended;
         }
-        if session.expires_at <= now {
+        if session.expires_at + self.leeway <= now {
             return Verdict::Expired;
         }
         // Asked of a duration of zero, a clock that was set back would still find itself within it.
@@ -251,6 +253,7 @@ mod tests {
             grace,
             token_expires: 3600 * SECOND,
             session_max_age: 30 * 86_400 * SECOND,
+            leeway: Duration::ZERO,
         }
     }
 

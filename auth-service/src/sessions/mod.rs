@@ -71,21 +71,26 @@ impl Sessions {
         }
     }
 
-    /// A new session for a user who has just given the password, and its first pair of tokens.
+    /// A new session for a user who has just given the password, and its first pair of tokens. `None`: between the
+    /// password and the session the user was disabled, or the password replaced.
     pub(crate) async fn start(
         &self,
         user: &User,
         origin: Origin,
-    ) -> Result<(SessionId, TokenPair), StorageError> {
+    ) -> Result<Option<(SessionId, TokenPair)>, StorageError> {
         let now = self.clock.now();
         let session = Session::begin(user.id.clone(), origin, &self.policy.refresh, now);
-        self.store.start_session(&session).await?;
+        if !self
+            .store
+            .start_session(&session, &user.password_hash)
+            .await?
+        {
+            return Ok(None);
+        }
         let access = self.access_token(&session, user, true, now);
         let refresh = self.refresh_token(&session);
-        Ok((
-            session.id.clone(),
-            self.pair(access, Some((refresh, &session)), user, now),
-        ))
+        let pair = self.pair(access, Some((refresh, &session)), user, now);
+        Ok(Some((session.id, pair)))
     }
 
     /// The pair that a refresh token is good for, by the rules of [`RefreshRules::judge`].
@@ -175,8 +180,9 @@ impl Sessions {
     }
 
     /// Deletes the rows of sessions whose last access token has expired: nothing can ask for them any more.
-    pub(crate) async fn forget_expired(&self, leeway: Duration) -> Result<u64, StorageError> {
-        let before = self.clock.now() - self.policy.access_token_expires - leeway;
+    pub(crate) async fn forget_expired(&self) -> Result<u64, StorageError> {
+        let before =
+            self.clock.now() - self.policy.access_token_expires - self.policy.refresh.leeway;
         self.store.delete_sessions_expired_before(before).await
     }
 
@@ -228,8 +234,9 @@ impl Sessions {
             token_type: "Bearer".into(),
             expires_in: i64::try_from(self.policy.access_token_expires.as_secs())
                 .unwrap_or(i64::MAX),
-            refresh_expires_in: session
-                .map(|session| NumericDate::from(session.expires_at).0 - NumericDate::from(now).0),
+            refresh_expires_in: session.map(|session| {
+                (NumericDate::from(session.expires_at).0 - NumericDate::from(now).0).max(0)
+            }),
             scope: self.scope_of(user).clone(),
         }
     }

@@ -7,6 +7,7 @@ use sqlx::SqliteConnection;
 
 use super::users::UserRow;
 use super::{Store, inconsistent, time};
+use crate::hashing::PasswordHash;
 use crate::sessions::{EndReason, Ended, RefreshRules, Session, SessionSecret, Verdict};
 use crate::users::{User, Username};
 
@@ -61,16 +62,28 @@ impl TryFrom<SessionRow> for Session {
 }
 
 impl Store {
-    /// Adds a session and notes its user's login.
-    pub(crate) async fn start_session(&self, session: &Session) -> Result<(), StorageError> {
-        let session = session.clone();
+    /// Adds a session and notes its user's login. `false`: since the password was checked the user was disabled or the
+    /// password replaced, and with it all sessions ended; this one must not come after.
+    pub(crate) async fn start_session(
+        &self,
+        session: &Session,
+        checked: &PasswordHash,
+    ) -> Result<bool, StorageError> {
+        let (session, checked) = (session.clone(), checked.clone());
         let start = self.0.writer.write(move |connection| {
             Box::pin(async move {
-                sqlx::query("update users set last_login_at = $2 where id = $1")
-                    .bind(session.user.as_str())
-                    .bind(session.created_at.as_millisecond())
-                    .execute(&mut *connection)
-                    .await?;
+                let user = sqlx::query(
+                    "update users set last_login_at = $2
+                      where id = $1 and password_hash = $3 and disabled_at is null",
+                )
+                .bind(session.user.as_str())
+                .bind(session.created_at.as_millisecond())
+                .bind(checked.as_str())
+                .execute(&mut *connection)
+                .await?;
+                if user.rows_affected() == 0 {
+                    return Ok(false);
+                }
                 sqlx::query(
                     "insert into sessions (id, user_id, generation, secret, created_at, last_used_at, expires_at, user_agent, ip)
                      values ($1, $2, 0, $3, $4, $4, $5, $6, $7)",
@@ -84,7 +97,7 @@ impl Store {
                 .bind(session.ip.map(|ip| ip.to_string()))
                 .execute(connection)
                 .await?;
-                Ok(())
+                Ok(true)
             })
         });
         start.await
@@ -117,7 +130,7 @@ impl Store {
         else {
             return Ok(None);
         };
-        let verdict = rules.judge(&session, presented, now);
+        let verdict = judge(rules, &session, &user, presented, now);
         if !verdict.writes() {
             return Ok(Some((verdict, session, user)));
         }
@@ -129,7 +142,7 @@ impl Store {
                 else {
                     return Ok(None);
                 };
-                let verdict = rules.judge(&session, &presented, now);
+                let verdict = judge(&rules, &session, &user, &presented, now);
                 match verdict {
                     Verdict::Rotate => {
                         session.rotate(&rules, now);
@@ -216,6 +229,21 @@ impl Store {
             })
         });
         delete.await
+    }
+}
+
+/// A disabled user's sessions have ended, whether or not their rows say so.
+fn judge(
+    rules: &RefreshRules,
+    session: &Session,
+    user: &User,
+    presented: &RefreshClaims,
+    now: Timestamp,
+) -> Verdict {
+    match rules.judge(session, presented, now) {
+        Verdict::Forged => Verdict::Forged,
+        _ if user.disabled_at.is_some() => Verdict::Ended,
+        verdict => verdict,
     }
 }
 

@@ -28,8 +28,7 @@ impl TryFrom<UserRow> for User {
     fn try_from(row: UserRow) -> Result<Self, StorageError> {
         let time = |milliseconds, column| time(milliseconds, "users", column, &row.id);
         Ok(Self {
-            username: Username::parse(&row.username)
-                .map_err(|_| inconsistent("users", "username", &row.id))?,
+            username: Username::stored(row.username),
             password_hash: row.password_hash.into(),
             scope: row
                 .scope
@@ -129,17 +128,17 @@ impl Store {
         add.await
     }
 
-    /// Replaces a hash by one of the same password; a password that was set meanwhile stays.
+    /// Replaces a hash by one of the same password. `false`: another password was set meanwhile, which stays.
     pub(crate) async fn replace_password_hash(
         &self,
         id: &Subject,
         old: &PasswordHash,
         new: &PasswordHash,
-    ) -> Result<(), StorageError> {
+    ) -> Result<bool, StorageError> {
         let (id, old, new) = (id.clone(), old.clone(), new.clone());
         let replace = self.0.writer.write(move |connection| {
             Box::pin(async move {
-                sqlx::query(
+                let replaced = sqlx::query(
                     "update users set password_hash = $3 where id = $1 and password_hash = $2",
                 )
                 .bind(id.as_str())
@@ -147,7 +146,7 @@ impl Store {
                 .bind(new.as_str())
                 .execute(connection)
                 .await?;
-                Ok(())
+                Ok(replaced.rows_affected() == 1)
             })
         });
         replace.await

@@ -1,5 +1,6 @@
 //! The commands, as an administrator types them beside a service that runs.
 
+use auth_service::config::HashingLimits;
 use serde_json::json;
 use tempfile::tempdir;
 use test_support::program::{Program, free_address};
@@ -218,5 +219,30 @@ async fn the_binary_serves_with_and_without_the_word() {
             .await;
         assert!(folder.path().join("data/auth.db").exists());
         assert!(running.stop("TERM").success(), "{}", running.log());
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_was_waiting_when_its_user_was_disabled_starts_no_session() {
+    let limits = HashingLimits {
+        concurrency: 1,
+        queue: 100,
+        deadline: SECOND * 25,
+    };
+    let stack = Stack::start_with(|config| config.hashing = limits).await;
+    stack.register("cosmo").await.has_status(201);
+    let command = auth_service(&stack, &["user", "disable", "cosmo"]);
+    let (logins, _) = tokio::join!(
+        futures_util::future::join_all((0..40).map(|_| stack.log_in("cosmo"))),
+        tokio::task::spawn_blocking(move || command.run().succeeds()),
+    );
+    assert!(
+        logins.iter().any(|reply| reply.status == 401),
+        "the user was disabled after all logins"
+    );
+    for reply in logins.iter().filter(|reply| reply.status == 200) {
+        let user = User::from(reply);
+        stack.me(&user.access).await.is(401, "token_revoked");
+        stack.refresh(&user.refresh).await.is(401, "token_revoked");
     }
 }

@@ -191,7 +191,7 @@ async fn no_answer_repeats_a_password_that_was_sent_as_a_number() {
         reply.text
     );
     assert!(
-        reply.text.contains("'password' must be a string"),
+        reply.json()["errors"]["password"] == json!(["Must be a string."]),
         "{}",
         reply.text
     );

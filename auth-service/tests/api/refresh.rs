@@ -221,6 +221,20 @@ async fn refreshing_lengthens_a_session_up_to_its_greatest_age_and_no_further() 
 }
 
 #[tokio::test]
+async fn the_leeway_is_for_refresh_tokens_too() {
+    let stack = Stack::start_with(|config| {
+        config.tokens.leeway = SECOND * 5;
+        config.sessions.refresh.leeway = SECOND * 5;
+    })
+    .await;
+    let user = stack.sign_up("cosmo").await;
+    stack.clock.advance(REFRESH + SECOND * 4);
+    let next = User::from(&stack.refresh(&user.refresh).await.has_status(200));
+    stack.clock.advance(REFRESH + SECOND * 5);
+    stack.refresh(&next.refresh).await.is(401, "token_expired");
+}
+
+#[tokio::test]
 async fn an_access_token_is_no_refresh_token() {
     let stack = Stack::start().await;
     let user = stack.sign_up("cosmo").await;

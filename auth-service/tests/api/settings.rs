@@ -4,8 +4,8 @@ use std::fs;
 use std::net::TcpListener;
 
 use tempfile::{TempDir, tempdir};
-use test_support::SECRET;
-use test_support::program::{Ended, Program};
+use test_support::program::{Ended, Program, free_address};
+use test_support::{Client, SECRET};
 
 fn auth_service(folder: &TempDir) -> Program {
     Program::new(env!("CARGO_BIN_EXE_auth-service"), folder.path())
@@ -40,17 +40,14 @@ fn a_secret_must_be_there() {
 
 #[test]
 fn the_lessons_secret_is_refused_and_not_repeated() {
-    for secret in ["super-secret", "", &"x".repeat(31)] {
+    for secret in ["super-secret", &"x".repeat(31)] {
         let ended = start_with(&[("JWT_SECRET_KEY", secret)]);
         let ended = ended.refuses(&[
             "JWT_SECRET_KEY",
             "at least 32",
             "auth-service secret generate",
         ]);
-        assert!(
-            secret.is_empty() || !ended.stderr.contains(secret),
-            "{ended:?}"
-        );
+        assert!(!ended.stderr.contains(secret), "{ended:?}");
     }
     start_with(&[(
         "JWT_PREVIOUS_SECRET_KEYS",
@@ -97,13 +94,12 @@ fn durations_must_be_durations_and_neither_nothing_nor_absurd() {
             "1000years",
             "999999999999999999999d",
             "1ms",
-            "",
         ] {
             start_with(&[(setting, value)]).refuses(&[setting, "; "]);
         }
     }
     for setting in ["JWT_LEEWAY", "AUTH_REFRESH_GRACE", "AUTH_HASHING_DEADLINE"] {
-        for value in ["soon", "-1s", "10years", ""] {
+        for value in ["soon", "-1s", "10years"] {
             start_with(&[(setting, value)]).refuses(&[setting, "; "]);
         }
     }
@@ -115,8 +111,6 @@ fn a_refresh_token_must_live_at_least_as_long_as_an_access_token() {
         "JWT_REFRESH_TOKEN_EXPIRES",
         "shorter than JWT_ACCESS_TOKEN_EXPIRES",
     ]);
-    start_with(&[("AUTH_REFRESH_GRACE", "1h")])
-        .refuses(&["AUTH_REFRESH_GRACE", "not shorter than"]);
 }
 
 #[test]
@@ -130,31 +124,29 @@ fn a_port_must_be_free() {
         "another port",
     ]);
     start_with(&[("AUTH_LISTEN", "192.0.2.1:80")]).refuses(&["AUTH_LISTEN", "192.0.2.1:80"]);
-    start_with(&[("AUTH_LISTEN", "localhost")]).refuses(&["AUTH_LISTEN", "'localhost'"]);
+    start_with(&[("AUTH_LISTEN", "localhost")]).refuses(&[
+        "AUTH_LISTEN",
+        "'localhost'",
+        "127.0.0.1:8001",
+    ]);
 }
 
 #[test]
 fn a_database_must_be_a_sqlite_file_that_can_be_written() {
-    for value in [
-        "postgres://localhost/auth",
-        "auth.db",
-        "sqlite::memory:",
-        "",
-    ] {
+    for value in ["postgres://localhost/auth", "auth.db", "sqlite::memory:"] {
         start_with(&[("AUTH_DATABASE_URL", value)]).refuses(&["AUTH_DATABASE_URL", "sqlite://"]);
     }
     let folder = tempdir().unwrap();
     let url = |name: &str| format!("sqlite://{}", folder.path().join(name).display());
     fs::write(folder.path().join("file"), "").unwrap();
     start_with(&[("AUTH_DATABASE_URL", &url("file/auth.db"))])
-        .refuses(&["AUTH_DATABASE_URL", "cannot be created or written"]);
-    start_with(&[("AUTH_DATABASE_URL", &url(""))])
-        .refuses(&["AUTH_DATABASE_URL", "cannot be created or written"]);
+        .refuses(&["AUTH_DATABASE_URL", "cannot be "]);
+    start_with(&[("AUTH_DATABASE_URL", &url(""))]).refuses(&["AUTH_DATABASE_URL", "cannot be "]);
     fs::write(folder.path().join("text"), "no database, ".repeat(1000)).unwrap();
     start_with(&[("AUTH_DATABASE_URL", &url("text"))])
         .refuses(&["AUTH_DATABASE_URL", "not a database"]);
     start_with(&[("AUTH_DATABASE_URL", "sqlite:///proc/auth.db")])
-        .refuses(&["AUTH_DATABASE_URL", "cannot be created or written"]);
+        .refuses(&["AUTH_DATABASE_URL", "cannot be "]);
 }
 
 #[tokio::test]
@@ -187,12 +179,19 @@ fn choices_must_be_one_of_those_there_are() {
         "'perhaps'",
         "open, closed",
     ]);
-    start_with(&[("AUTH_REFRESH_ROTATION", "perhaps")])
-        .refuses(&["AUTH_REFRESH_ROTATION", "'perhaps'"]);
+    start_with(&[("AUTH_REFRESH_ROTATION", "perhaps")]).refuses(&[
+        "AUTH_REFRESH_ROTATION",
+        "'perhaps'",
+        "on or off",
+    ]);
     start_with(&[("AUTH_DEFAULT_SCOPE", "a\"b")]).refuses(&["AUTH_DEFAULT_SCOPE", "scope"]);
     start_with(&[("LOG_FORMAT", "xml")]).refuses(&["LOG_FORMAT", "'xml'", "pretty, json"]);
     start_with(&[("RUST_LOG", "a=b=c")]).refuses(&["RUST_LOG"]);
-    start_with(&[("AUTH_HASHING_CONCURRENCY", "0")]).refuses(&["AUTH_HASHING_CONCURRENCY", "'0'"]);
+    start_with(&[("AUTH_HASHING_CONCURRENCY", "0")]).refuses(&[
+        "AUTH_HASHING_CONCURRENCY",
+        "'0'",
+        "from 1 to 256",
+    ]);
 }
 
 #[test]
@@ -275,4 +274,48 @@ fn a_flag_does_what_its_variable_does_before_and_after_the_command() {
             .run()
             .refuses(&["JWT_LEEWAY", "'soon'"]);
     }
+}
+
+#[tokio::test]
+async fn an_empty_variable_is_one_that_is_not_set() {
+    let folder = tempdir().unwrap();
+    let address = free_address();
+    let mut program = auth_service(&folder).setting("JWT_SECRET_KEY", SECRET);
+    for setting in [
+        "JWT_SECRET_KEY_FILE",
+        "JWT_PREVIOUS_SECRET_KEYS",
+        "JWT_PREVIOUS_SECRET_KEYS_FILE",
+        "JWT_ACCESS_TOKEN_EXPIRES",
+        "AUTH_DATABASE_URL",
+        "AUTH_REGISTRATION",
+        "LOG_FORMAT",
+        "RUST_LOG",
+    ] {
+        program = program.setting(setting, "");
+    }
+    let mut running = program.setting("AUTH_LISTEN", &address).start();
+    running
+        .is_ready(&Client::new(format!("http://{address}")))
+        .await;
+    assert!(running.stop("TERM").success());
+    assert!(running.log().contains("/health/ready"), "{}", running.log());
+    auth_service(&folder)
+        .setting("JWT_SECRET_KEY", "")
+        .run()
+        .refuses(&["JWT_SECRET_KEY", "not set"]);
+}
+
+#[tokio::test]
+async fn lifetimes_shorter_than_the_grace_are_taken() {
+    let folder = tempdir().unwrap();
+    let address = free_address();
+    let program = auth_service(&folder)
+        .setting("JWT_SECRET_KEY", SECRET)
+        .setting("JWT_ACCESS_TOKEN_EXPIRES", "2s")
+        .setting("JWT_REFRESH_TOKEN_EXPIRES", "5s")
+        .setting("AUTH_LISTEN", &address);
+    program
+        .start()
+        .is_ready(&Client::new(format!("http://{address}")))
+        .await;
 }

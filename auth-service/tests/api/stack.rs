@@ -42,6 +42,7 @@ impl Stack {
                     grace: GRACE,
                     token_expires: REFRESH,
                     session_max_age: Duration::from_hours(30 * 24),
+                    leeway: Duration::ZERO,
                 },
                 default_scope: "profile:read profile:write".parse().expect("a scope"),
             },

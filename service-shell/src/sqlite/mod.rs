@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
@@ -53,12 +53,12 @@ impl FromStr for DatabaseUrl {
 /// What can go wrong with a store that was opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// Another process holds the file for longer than we wait.
-    #[error("the database is held by another process")]
+    /// Another process holds the file, or other requests all of the connections, for longer than we wait.
+    #[error("the database is held by others")]
     Busy(#[source] sqlx::Error),
     /// A statement failed.
     #[error("the database failed")]
-    Failed(#[from] sqlx::Error),
+    Failed(#[source] sqlx::Error),
     /// A row that no statement of ours can have written.
     #[error("{table}.{column} of the row {row} cannot be")]
     Inconsistent {
@@ -72,6 +72,27 @@ pub enum StorageError {
     /// The changes of this batch were not kept.
     #[error("the change was not kept: {0}")]
     NotKept(String),
+}
+
+impl From<sqlx::Error> for StorageError {
+    fn from(error: sqlx::Error) -> Self {
+        if is_busy(&error) {
+            Self::Busy(error)
+        } else {
+            Self::Failed(error)
+        }
+    }
+}
+
+fn is_busy(error: &sqlx::Error) -> bool {
+    if matches!(error, sqlx::Error::PoolTimedOut) {
+        return true;
+    }
+    // SQLITE_BUSY and its extended codes: the low byte is 5.
+    error
+        .as_database_error()
+        .and_then(|error| error.code()?.parse::<u32>().ok())
+        .is_some_and(|code| code & 0xFF == 5)
 }
 
 /// An open store.
@@ -109,12 +130,16 @@ impl Database {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
-        let mut connection = options
-            .clone()
-            .optimize_on_close(true, None)
-            .connect()
-            .await
-            .map_err(|error| unusable(format!("cannot be opened: {error}")))?;
+        let busy = || SettingError {
+            setting,
+            fault: format!("{} is held by another program", path.display()),
+            remedy: "stop that program, or name another file",
+        };
+        let writing = options.clone().optimize_on_close(true, None);
+        let mut connection = connect(&writing).await.map_err(|error| match error {
+            error if is_busy(&error) => busy(),
+            error => unusable(format!("cannot be opened: {error}")),
+        })?;
         migrate(&mut connection, migrations).await.map_err(|error| match error {
             MigrateError::VersionMissing(version) => SettingError {
                 setting,
@@ -126,6 +151,7 @@ impl Database {
                 fault: format!("{} was written by a different build (its migration {version} differs)", path.display()),
                 remedy: "start the build that wrote it, or name another file",
             },
+            MigrateError::Execute(error) if is_busy(&error) => busy(),
             error => unusable(format!("cannot be written: {}", root_cause(&error))),
         })?;
         let readers = SqlitePoolOptions::new()
@@ -142,10 +168,33 @@ impl Database {
         })
     }
 
+    /// Whether both the readers and the writer can do their work.
+    ///
+    /// # Errors
+    /// They cannot.
+    pub async fn ping(&self) -> Result<(), StorageError> {
+        sqlx::query("select 1").execute(&self.readers).await?;
+        self.writer.write(|_| Box::pin(async { Ok(()) })).await
+    }
+
     /// Lets the last changes be kept and closes the file.
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+    }
+}
+
+/// Connects, and makes the file a WAL database. For that it must be held alone for a moment, which SQLite does not wait
+/// for: two programs that make one file at the same time are let in one after the other here.
+async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
+    let started = Instant::now();
+    loop {
+        match options.connect().await {
+            Err(error) if is_busy(&error) && started.elapsed() < BUSY_TIMEOUT => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            outcome => return outcome,
+        }
     }
 }
 
@@ -175,12 +224,16 @@ fn create_private(path: &Path) -> io::Result<()> {
             .mode(0o700)
             .create(folder)?;
     }
-    OpenOptions::new()
-        .create(true)
-        .append(true)
+    // An existing file is not opened: closing it again would drop the locks that SQLite has on it in this process.
+    match OpenOptions::new()
+        .create_new(true)
+        .write(true)
         .mode(0o600)
-        .open(path)?;
-    Ok(())
+        .open(path)
+    {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn root_cause(error: &dyn std::error::Error) -> String {

@@ -70,7 +70,7 @@ where
         let outcome = match (self.outcome, kept) {
             (Some(Ok(value)), Ok(())) => Ok(value),
             (Some(Err(error)), _) => Err(error),
-            (_, Err(error)) if is_busy(&error) => {
+            (_, Err(error)) if super::is_busy(&error) => {
                 Err(StorageError::Busy(sqlx::Error::Protocol(error.to_string())))
             }
             (_, Err(error)) => Err(StorageError::NotKept(error.to_string())),
@@ -146,7 +146,8 @@ async fn run(mut connection: SqliteConnection, mut messages: mpsc::Receiver<Mess
     let _ = connection.close().await;
 }
 
-/// Each change stands on a savepoint of its own: one that fails takes nothing of the others with it.
+/// Each change stands on a savepoint of its own: one that fails takes nothing of the others with it. After any error of
+/// the transaction itself, a full disk say, nothing of the batch is kept and the connection is as good as before.
 async fn commit(
     connection: &mut SqliteConnection,
     batch: &mut [Box<dyn Change>],
@@ -154,24 +155,31 @@ async fn commit(
     if batch.is_empty() {
         return Ok(());
     }
-    let mut transaction = connection.begin_with("begin immediate").await?;
-    for change in batch {
-        let mut savepoint = transaction.begin().await?;
-        match change.make(&mut savepoint).await {
-            Ok(()) => savepoint.commit().await?,
-            Err(()) => savepoint.rollback().await?,
-        }
+    let kept = transaction(connection, batch).await;
+    if kept.is_err() {
+        // SQLite may have rolled back already, and then says that there is nothing to roll back.
+        let _ = statement(connection, "rollback").await;
     }
-    transaction.commit().await
+    kept
 }
 
-fn is_busy(error: &sqlx::Error) -> bool {
-    // SQLITE_BUSY and its extended codes: the low byte is 5.
-    let Some(error) = error.as_database_error() else {
-        return false;
-    };
-    error
-        .code()
-        .and_then(|code| code.parse::<u32>().ok())
-        .is_some_and(|code| code & 0xFF == 5)
+async fn transaction(
+    connection: &mut SqliteConnection,
+    batch: &mut [Box<dyn Change>],
+) -> sqlx::Result<()> {
+    statement(connection, "begin immediate").await?;
+    for change in batch {
+        statement(connection, "savepoint change").await?;
+        if change.make(connection).await.is_err() {
+            statement(connection, "rollback to change").await?;
+        }
+        statement(connection, "release change").await?;
+    }
+    statement(connection, "commit").await
+}
+
+/// Not sqlx's own transactions: they count how deep they are, and lose count when SQLite rolls back by itself.
+async fn statement(connection: &mut SqliteConnection, sql: &'static str) -> sqlx::Result<()> {
+    sqlx::query(sql).execute(connection).await?;
+    Ok(())
 }

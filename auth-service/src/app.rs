@@ -7,7 +7,9 @@ use axum::extract::FromRef;
 use shared_claims::{Signer, Verifier};
 use tokio::task::JoinHandle;
 
+use crate::clients::Clients;
 use crate::config::{Config, Registration};
+use crate::grants::Grants;
 use crate::hashing::Passwords;
 use crate::sessions::Sessions;
 use crate::storage::Store;
@@ -21,6 +23,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_mins(10);
 pub(crate) struct AppState {
     users: Users,
     sessions: Sessions,
+    clients: Clients,
+    grants: Grants,
     verifier: Verifier,
     registration: Registration,
     store: Store,
@@ -35,14 +39,38 @@ impl AppState {
         let tokens = config.tokens;
         let signer = Signer::new(tokens.signing_key, tokens.parties.clone());
         tracing::info!(key = %signer.key_id(), registration = ?config.registration, "auth-service signs");
-        let sessions = Sessions::new(store.clone(), signer, config.sessions, config.clock.clone());
+        let access_token_expires = config.sessions.access_token_expires;
+        let sessions = Sessions::new(
+            store.clone(),
+            signer.clone(),
+            config.sessions,
+            config.clock.clone(),
+        );
         let sweep = tokio::spawn(sweep(sessions.clone()));
+        config
+            .bootstrap
+            .apply(&store, &passwords, &config.clock)
+            .await?;
+        let verifier = Verifier::new(tokens.verifying_keys, tokens.parties.clone())
+            .for_the_issuer()
+            .with_leeway(tokens.leeway)
+            .with_clock(config.clock.clone());
+        let grants = Grants {
+            store: store.clone(),
+            sessions: sessions.clone(),
+            signer,
+            verifier: verifier.clone(),
+            issuer: tokens.parties.issuer().map(str::to_owned),
+            audience: tokens.parties.audience().map(str::to_owned),
+            access_token_expires,
+            clock: config.clock.clone(),
+        };
         Ok(Self {
+            clients: Clients::new(store.clone(), config.clock.clone()),
+            grants,
             users: Users::new(store.clone(), passwords, config.clock.clone()),
             sessions,
-            verifier: Verifier::new(tokens.verifying_keys, tokens.parties)
-                .with_leeway(tokens.leeway)
-                .with_clock(config.clock),
+            verifier,
             registration: config.registration,
             store,
             sweep: Arc::new(sweep),

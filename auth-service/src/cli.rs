@@ -2,22 +2,23 @@
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
-use secrecy::SecretString;
-use service_shell::settings::{LogSettings, TokenSettings};
+use service_shell::settings::{LogSettings, TokenSettings, duration};
 use service_shell::{health, logging, serve};
 use shared_claims::{Clock, Scope, SessionId, SharedSecret};
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
+use crate::clients::{ClientSecret, Clients, client_id};
 use crate::config::{AuthSettings, HashingLimits, StoreSettings};
 use crate::hashing::Passwords;
 use crate::password::Password;
 use crate::sessions::{EndReason, Session};
 use crate::storage::Store;
-use crate::users::{RegisterError, Username, Users};
+use crate::users::{Username, Users};
 
 /// Knows the users, checks passwords, and issues access and refresh tokens
 #[derive(Debug, Parser)]
@@ -50,6 +51,9 @@ enum Command {
     /// List and revoke sessions
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Add, list, disable, enable and remove service accounts, and change their secrets
+    #[command(subcommand)]
+    Client(ClientCommand),
     /// Make secrets
     #[command(subcommand)]
     Secret(SecretCommand),
@@ -89,6 +93,32 @@ enum SessionCommand {
 }
 
 #[derive(Debug, Subcommand)]
+enum ClientCommand {
+    /// Add a service account and print its secret, which is shown this once
+    Add {
+        id: String,
+        /// What the client may ask for, for itself, like 'revocations:read'
+        #[arg(long, default_value = "")]
+        scope: Scope,
+    },
+    /// List the service accounts
+    List,
+    /// Give a service account a new secret and print it; the old one stays good for a while
+    RotateSecret {
+        id: String,
+        /// How long the old secret stays good; 0s: not at all
+        #[arg(long, default_value = "1h", value_parser = duration)]
+        overlap: Duration,
+    },
+    /// Keep a service account out
+    Disable { id: String },
+    /// Let a disabled service account in again
+    Enable { id: String },
+    /// Remove a service account
+    Remove { id: String },
+}
+
+#[derive(Debug, Subcommand)]
 enum SecretCommand {
     /// Print a new random secret for `JWT_SECRET_KEY`
     Generate,
@@ -112,32 +142,12 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::User(command)) => {
             user(command, Store::open(&cli.store.auth_database_url).await?).await
         }
+        Some(Command::Client(command)) => {
+            client(command, Store::open(&cli.store.auth_database_url).await?).await
+        }
         Some(Command::Session(command)) => {
             session(command, Store::open(&cli.store.auth_database_url).await?).await
         }
-    }
-}
-
-/// Adds a user to a store that no service need be serving, as `auth-service user add` does. `false`: the name is taken.
-///
-/// # Errors
-/// A name or password that cannot be used, or a store that cannot be opened.
-pub async fn add_user(
-    store: &StoreSettings,
-    username: &str,
-    password: &SecretString,
-) -> anyhow::Result<bool> {
-    let store = Store::open(&store.auth_database_url).await?;
-    let (username, password) = (
-        named(username)?,
-        Password::chosen(password).context("the password cannot be used")?,
-    );
-    let added = users(&store)?.register(username, password, None).await;
-    store.close().await;
-    match added {
-        Ok(_) => Ok(true),
-        Err(RegisterError::UsernameTaken) => Ok(false),
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -183,6 +193,69 @@ async fn user(command: UserCommand, store: Store) -> anyhow::Result<()> {
     done
 }
 
+async fn client(command: ClientCommand, store: Store) -> anyhow::Result<()> {
+    let clients = Clients::new(store.clone(), Clock::system());
+    let done = match command {
+        ClientCommand::Add { id, scope } => {
+            match clients
+                .add(client_id(&id)?, ClientSecret::generate(), scope)
+                .await?
+            {
+                Some(secret) => print(secret.expose()),
+                None => Err(anyhow::anyhow!("there is a client '{id}' already")),
+            }
+        }
+        ClientCommand::List => list_clients(&store).await,
+        ClientCommand::RotateSecret { id, overlap } => {
+            match clients.rotate_secret(&id.as_str().into(), overlap).await? {
+                Some(secret) => print(secret.expose()),
+                None => unknown_client(&id),
+            }
+        }
+        ClientCommand::Disable { id } => {
+            let disabled = clients.set_disabled(&id.as_str().into(), true).await?;
+            if disabled {
+                Ok(())
+            } else {
+                unknown_client(&id)
+            }
+        }
+        ClientCommand::Enable { id } => {
+            let enabled = clients.set_disabled(&id.as_str().into(), false).await?;
+            if enabled { Ok(()) } else { unknown_client(&id) }
+        }
+        ClientCommand::Remove { id } => {
+            let removed = store.remove_client(&id.as_str().into()).await?;
+            if removed { Ok(()) } else { unknown_client(&id) }
+        }
+    };
+    store.close().await;
+    done
+}
+
+fn unknown_client(id: &str) -> anyhow::Result<()> {
+    bail!("there is no client '{}'", id.escape_debug())
+}
+
+async fn list_clients(store: &Store) -> anyhow::Result<()> {
+    let mut table = format!("{:<24}  {:<8}  {:<20}  SCOPE\n", "ID", "STATE", "CREATED");
+    for client in store.clients().await? {
+        let state = if client.disabled_at.is_some() {
+            "disabled"
+        } else {
+            "enabled"
+        };
+        let _ = writeln!(
+            table,
+            "{:<24}  {state:<8}  {:<20}  {}",
+            client.id,
+            seconds(client.created_at),
+            client.scope
+        );
+    }
+    print(table.trim_end())
+}
+
 async fn session(command: SessionCommand, store: Store) -> anyhow::Result<()> {
     let now = Clock::system().now();
     let done = match command {
@@ -207,7 +280,7 @@ async fn session(command: SessionCommand, store: Store) -> anyhow::Result<()> {
 
 async fn list_users(store: &Store) -> anyhow::Result<()> {
     let mut table = format!(
-        "{:<36}  {:<8}  {:<24}  {:<24}  USERNAME\n",
+        "{:<36}  {:<8}  {:<20}  {:<20}  USERNAME\n",
         "ID", "STATE", "CREATED", "LAST LOGIN"
     );
     for user in store.users().await? {
@@ -218,11 +291,13 @@ async fn list_users(store: &Store) -> anyhow::Result<()> {
         };
         let last_login = user
             .last_login_at
-            .map_or_else(|| "never".to_owned(), |at| at.to_string());
+            .map_or_else(|| "never".to_owned(), seconds);
         let _ = writeln!(
             table,
-            "{:<36}  {state:<8}  {:<24}  {last_login:<24}  {}",
-            user.id, user.created_at, user.username
+            "{:<36}  {state:<8}  {:<20}  {last_login:<20}  {}",
+            user.id,
+            seconds(user.created_at),
+            user.username
         );
     }
     print(table.trim_end())
@@ -234,7 +309,7 @@ async fn list_sessions(
     now: jiff::Timestamp,
 ) -> anyhow::Result<()> {
     let mut table = format!(
-        "{:<36}  {:<24}  {:<24}  {:<24}  {:<15}  USERNAME\n",
+        "{:<36}  {:<20}  {:<20}  {:<20}  {:<15}  USERNAME\n",
         "ID", "CREATED", "LAST USED", "EXPIRES", "ADDRESS"
     );
     for (session, username) in store.live_sessions(user, now).await? {
@@ -250,10 +325,18 @@ async fn list_sessions(
         } = session;
         let _ = writeln!(
             table,
-            "{id:<36}  {created_at:<24}  {last_used_at:<24}  {expires_at:<24}  {ip:<15}  {username}"
+            "{id:<36}  {:<20}  {:<20}  {:<20}  {ip:<15}  {username}",
+            seconds(created_at),
+            seconds(last_used_at),
+            seconds(expires_at)
         );
     }
     print(table.trim_end())
+}
+
+/// To the second: a table for people.
+fn seconds(at: jiff::Timestamp) -> String {
+    format!("{at:.0}")
 }
 
 fn named(username: &str) -> anyhow::Result<Username> {

@@ -1,6 +1,7 @@
 //! The settings of auth-service, and what they come to.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -10,6 +11,7 @@ use service_shell::settings::{
 use service_shell::sqlite::DatabaseUrl;
 use shared_claims::{Clock, Scope};
 
+pub use crate::bootstrap::Bootstrap;
 pub use crate::hashing::HashingLimits;
 pub use crate::sessions::{RefreshRules, SessionPolicy};
 
@@ -90,6 +92,9 @@ pub struct AuthSettings {
     /// How long after a login the password has to be given again, however often the session was refreshed
     #[arg(long, env = "AUTH_SESSION_MAX_AGE", value_name = "DURATION", default_value = "30d", value_parser = session_age, global = true)]
     auth_session_max_age: Duration,
+    /// TOML file with users and clients to be there at every start
+    #[arg(long, env = "AUTH_BOOTSTRAP_FILE", value_name = "FILE", global = true)]
+    auth_bootstrap_file: Option<PathBuf>,
     /// Passwords hashed at the same time, with 19 MiB each [default: one for each core]
     #[arg(long, env = "AUTH_HASHING_CONCURRENCY", value_name = "COUNT", value_parser = |text: &str| count(text, 256), global = true)]
     auth_hashing_concurrency: Option<usize>,
@@ -114,6 +119,8 @@ pub struct Config {
     pub hashing: HashingLimits,
     /// Who may register.
     pub registration: Registration,
+    /// Users and clients that are to be there.
+    pub bootstrap: Bootstrap,
     /// Where the time comes from.
     pub clock: Clock,
 }
@@ -157,6 +164,9 @@ impl AuthSettings {
                 deadline: self.auth_hashing_deadline,
             },
             registration: self.auth_registration,
+            bootstrap: self
+                .auth_bootstrap_file
+                .map_or_else(|| Ok(Bootstrap::default()), |file| Bootstrap::read(&file))?,
             tokens,
             clock: Clock::system(),
         })

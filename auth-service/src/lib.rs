@@ -4,8 +4,11 @@
 //! [`serve`] is the whole service: the binary, the tests and the local stack all call it.
 
 mod app;
+mod bootstrap;
 mod cli;
+mod clients;
 pub mod config;
+mod grants;
 mod hashing;
 mod http;
 mod password;
@@ -16,7 +19,7 @@ mod users;
 use tokio::net::TcpListener;
 
 use crate::app::AppState;
-pub use crate::cli::{Cli, add_user, run};
+pub use crate::cli::{Cli, run};
 use crate::config::Config;
 
 /// Serves on the listener until `shutdown` ends.

@@ -13,6 +13,10 @@ use tempfile::TempDir;
 pub(crate) const DEMO_USER: &str = "cosmo";
 pub(crate) const DEMO_PASSWORD: &str = "space-corgi";
 
+/// The account that resource-service calls auth-service with, and what it may do.
+pub(crate) const CLIENT_ID: &str = "resource-service";
+pub(crate) const CLIENT_SCOPE: &str = "token:exchange";
+
 /// A folder with a secret and databases.
 pub(crate) struct DataDir {
     folder: PathBuf,
@@ -49,10 +53,10 @@ impl DataDir {
         self.folder.join(name)
     }
 
-    /// The file with the secret, made at the first start. It is written beside and moved to its name whole, so that a
-    /// stack that is killed meanwhile leaves no half of one.
-    pub(crate) fn secret(&self) -> anyhow::Result<PathBuf> {
-        let (file, unfinished) = (self.path("jwt-secret"), self.path("jwt-secret.new"));
+    /// A file with a secret, made at the first start. It is written beside and moved to its name whole, so that a stack
+    /// that is killed meanwhile leaves no half of one.
+    pub(crate) fn secret(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let (file, unfinished) = (self.path(name), self.path(&format!("{name}.new")));
         if !file.exists() {
             write_private(&unfinished, &SharedSecret::generate())
                 .and_then(|()| fs::rename(&unfinished, &file))

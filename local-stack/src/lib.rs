@@ -11,9 +11,9 @@ use auth_service::config::{AuthSettings, StoreSettings};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Parser};
 use resource_service::config::ResourceSettings;
-use service_shell::settings::{LogSettings, TokenSettings};
+use service_shell::settings::{self, LogSettings, TokenSettings};
 use service_shell::sqlite::DatabaseUrl;
-use service_shell::{logging, serve};
+use service_shell::{health, logging, serve};
 use tokio::sync::watch;
 
 use crate::data::DataDir;
@@ -67,20 +67,32 @@ pub async fn run(mut cli: Cli, given: &ArgMatches) -> anyhow::Result<()> {
         cli.resource.resource_database_url = DatabaseUrl::file(data.path("resource.db"));
     }
     if !cli.tokens.names_a_secret() {
-        cli.tokens.take_secret_from(data.secret()?);
+        cli.tokens.take_secret_from(data.secret("jwt-secret")?);
     }
 
     // Everything that can be wrong with a setting is found before a service starts or anything is said.
-    let (auth_listen, resource_listen) = (cli.auth.auth_listen, cli.resource.resource_listen);
-    let auth = cli.auth.resolve(cli.store.clone(), cli.tokens.clone())?;
-    let resource = cli.resource.resolve(cli.tokens)?;
-    let auth_listener = serve::listen("AUTH_LISTEN", auth_listen).await?;
-    let resource_listener = serve::listen("RESOURCE_LISTEN", resource_listen).await?;
-    auth_service::add_user(&cli.store, data::DEMO_USER, &data::DEMO_PASSWORD.into())
-        .await
-        .context("the demo user cannot be added")?;
+    let auth_listener = serve::listen("AUTH_LISTEN", cli.auth.auth_listen).await?;
+    let resource_listener = serve::listen("RESOURCE_LISTEN", cli.resource.resource_listen).await?;
     let (auth_address, resource_address) =
         (auth_listener.local_addr()?, resource_listener.local_addr()?);
+    if default("auth_url") {
+        let reachable = health::reachable(auth_address);
+        cli.resource.auth_url =
+            settings::web_address(&format!("http://{reachable}")).map_err(anyhow::Error::msg)?;
+    }
+    let mut auth = cli.auth.resolve(cli.store, cli.tokens.clone())?;
+    auth.bootstrap = auth
+        .bootstrap
+        .with_user(data::DEMO_USER, &data::DEMO_PASSWORD.into())?;
+    if cli.resource.resource_client_id.is_none() {
+        let secret = data.secret("resource-client-secret")?;
+        auth.bootstrap =
+            auth.bootstrap
+                .with_client(data::CLIENT_ID, &secret, data::CLIENT_SCOPE.parse()?)?;
+        cli.resource.resource_client_id = Some(data::CLIENT_ID.to_owned());
+        cli.resource.resource_client_secret_file = Some(secret);
+    }
+    let resource = cli.resource.resolve(cli.tokens)?;
 
     let stop = serve::stop_signal()?;
     let (stopping, stopped) = watch::channel(false);

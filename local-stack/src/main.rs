@@ -11,7 +11,9 @@ async fn main() -> ExitCode {
     match settings::parse::<Cli>(Cli::command().mut_arg("auth_registration", |argument| {
         argument.default_value("open")
     })) {
-        Ok((cli, given)) => settings::end("local-stack", local_stack::run(cli, &given).await),
+        Ok((cli, given)) => {
+            settings::end("local-stack", Box::pin(local_stack::run(cli, &given)).await)
+        }
         Err(code) => code,
     }
 }

@@ -3,6 +3,7 @@
 use axum::extract::FromRef;
 use shared_claims::{Clock, Verifier};
 
+use crate::accounts::Accounts;
 use crate::config::Config;
 use crate::dashboard::Dashboards;
 use crate::profiles::Profiles;
@@ -28,9 +29,15 @@ impl AppState {
             .map(ToString::to_string)
             .collect();
         tracing::info!(keys = keys.join(" "), "resource-service verifies");
+        if config.accounts.is_none() {
+            tracing::warn!(
+                "RESOURCE_CLIENT_ID and RESOURCE_CLIENT_SECRET are not set: auth-service is not asked for accounts"
+            );
+        }
+        let accounts = Accounts::new(config.accounts)?;
         let profiles = Profiles::new(store.clone(), config.clock.clone());
         Ok(Self {
-            dashboards: Dashboards::new(profiles.clone(), config.clock.clone()),
+            dashboards: Dashboards::new(profiles.clone(), accounts, config.clock.clone()),
             profiles,
             verifier: Verifier::new(tokens.verifying_keys, tokens.parties)
                 .with_leeway(tokens.leeway)

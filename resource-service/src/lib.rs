@@ -3,6 +3,7 @@
 //!
 //! [`serve`] is the whole service: the binary, the tests and the local stack all call it.
 
+mod accounts;
 mod app;
 pub mod config;
 mod dashboard;

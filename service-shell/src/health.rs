@@ -24,20 +24,23 @@ pub async fn live() -> Json<Health> {
     Health::OK
 }
 
-/// Asks the service that listens on this address whether it is ready: the `healthcheck` command.
-///
-/// # Errors
-/// It is not, or does not answer within two seconds.
-pub async fn check(listen: SocketAddr) -> anyhow::Result<()> {
+/// Where whoever listens on this address is reached from the same machine.
+#[must_use]
+pub fn reachable(listen: SocketAddr) -> SocketAddr {
     let host = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    let url = format!(
-        "http://{}/health/ready",
-        SocketAddr::new(host, listen.port())
-    );
+    SocketAddr::new(host, listen.port())
+}
+
+/// Asks the service that listens on this address whether it is ready: the `healthcheck` command.
+///
+/// # Errors
+/// It is not, or does not answer within two seconds.
+pub async fn check(listen: SocketAddr) -> anyhow::Result<()> {
+    let url = format!("http://{}/health/ready", reachable(listen));
     let client = reqwest::Client::builder()
         .no_proxy()
         .timeout(Duration::from_secs(2))

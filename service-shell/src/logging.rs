@@ -30,7 +30,13 @@ pub fn start(settings: &LogSettings) -> Result<(), SettingError> {
             LogFormat::Json
         });
     let started = match format {
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+        LogFormat::Json => subscriber
+            .json()
+            .flatten_event(true)
+            // We open no spans: a line is an event, and looking for its spans is work for nothing.
+            .with_current_span(false)
+            .with_span_list(false)
+            .try_init(),
         LogFormat::Pretty => subscriber.with_ansi(io::stderr().is_terminal()).try_init(),
     };
     if started.is_ok() {

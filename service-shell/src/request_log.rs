@@ -71,6 +71,8 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let line = Line::begin(self.service, &mut request);
+        // Handlers that call other services find it there, whoever made it.
+        request.headers_mut().insert(X_REQUEST_ID, line.id.clone());
         let answer = self.inner.call(request);
         Box::pin(async move {
             let mut response =
@@ -181,7 +183,8 @@ fn request_id(request: &Request) -> HeaderValue {
 }
 
 /// The error and everything under it, on one line.
-fn chain(error: &dyn Error) -> String {
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Args, Command, ValueEnum};
+use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use shared_claims::{Parties, SharedSecret, SigningKey, VerifyingKeys};
 
@@ -191,7 +192,10 @@ fn strong(setting: &'static str, secret: &str) -> Result<SharedSecret, SettingEr
 }
 
 /// The value of a secret, given as such or as the name of a file. A line end after it is not part of it.
-fn secret(
+///
+/// # Errors
+/// The file cannot be read, or the value is given as such too.
+pub fn secret(
     setting: &'static str,
     value: Option<SecretString>,
     file_setting: &'static str,
@@ -240,6 +244,17 @@ fn whole_seconds(text: &str) -> Result<Duration, String> {
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "write an address and a port like 127.0.0.1:8001".to_owned())
+}
+
+/// The address of a web service.
+///
+/// # Errors
+/// What would be right.
+pub fn web_address(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or_else(|| "write an address like http://127.0.0.1:8001".to_owned())
 }
 
 /// Something that is on or off.

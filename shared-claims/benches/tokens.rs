@@ -29,8 +29,10 @@ fn claims() -> AccessClaims {
     let now = NumericDate::from(Clock::system().now());
     AccessClaims {
         subject: Subject::generate(),
+        audience: Vec::new(),
         preferred_username: Some("cosmo".to_owned()),
         client_id: None,
+        actor: None,
         fresh: true,
         auth_time: Some(now),
         session: Some(SessionId::generate()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::error::InvalidToken;
+use crate::error::{CallerKind, InvalidToken};
 use crate::id::{ClientId, SessionId, Subject, TokenId};
 use crate::scope::Scope;
 
@@ -78,10 +78,15 @@ impl<'de> Deserialize<'de> for NumericDate {
 pub struct AccessClaims {
     /// `sub`: whom the token speaks of.
     pub subject: Subject,
+    /// `aud`: whom the token is for. Left empty it is signed for the usual audience.
+    pub audience: Vec<String>,
     /// `preferred_username`, of users only: for display and logs, never to decide anything.
     pub preferred_username: Option<String>,
     /// `client_id`, of service accounts only.
     pub client_id: Option<ClientId>,
+    /// `act`, of tokens that a service got in exchange for a user's: who acts for the subject (RFC 8693 section 4.1).
+    /// The same service is in `azp`.
+    pub actor: Option<Actor>,
     /// `fresh`: the password was given to get this very token, so that it is good for sensitive operations.
     pub fresh: bool,
     /// `auth_time`, of users only: when the password was last given.
@@ -96,6 +101,29 @@ pub struct AccessClaims {
     pub issued_at: Option<NumericDate>,
     /// `exp`: the first second in which the token is no longer good (RFC 7519 section 4.1.4).
     pub expires_at: NumericDate,
+}
+
+impl AccessClaims {
+    /// Whether the token speaks of a service account or of a user.
+    #[must_use]
+    pub fn caller(&self) -> CallerKind {
+        if self.client_id.is_some() {
+            CallerKind::Service
+        } else {
+            CallerKind::User
+        }
+    }
+}
+
+/// Who acts for the subject of a token, and for whom they act in turn (RFC 8693 section 4.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// `sub`: the service that holds the token.
+    #[serde(rename = "sub")]
+    pub client: ClientId,
+    /// `act`: the service that held the token before, in a chain of exchanges.
+    #[serde(rename = "act", default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<Actor>>,
 }
 
 /// What a refresh token says: a session and its generation.
@@ -124,6 +152,13 @@ pub(crate) enum AudienceClaim {
 }
 
 impl AudienceClaim {
+    fn into_names(self) -> Vec<String> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::Several(several) => several,
+        }
+    }
+
     pub(crate) fn holds(&self, audience: &str) -> bool {
         match self {
             Self::One(one) => one == audience,
@@ -162,6 +197,18 @@ pub(crate) struct Payload {
         skip_serializing_if = "Option::is_none"
     )]
     client_id: Option<ClientId>,
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    azp: Option<ClientId>,
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    act: Option<Actor>,
     #[serde(
         default,
         deserialize_with = "present",
@@ -224,13 +271,20 @@ impl Payload {
         iss: Option<String>,
         aud: Option<String>,
     ) -> Self {
+        let aud = match &*claims.audience {
+            [] => aud.map(AudienceClaim::One),
+            [one] => Some(AudienceClaim::One(one.clone())),
+            several => Some(AudienceClaim::Several(several.to_vec())),
+        };
         Self {
             iss,
-            aud: aud.map(AudienceClaim::One),
+            aud,
             sub: claims.subject.clone(),
             kind: TokenType::Access,
             preferred_username: claims.preferred_username.clone(),
             client_id: claims.client_id.clone(),
+            azp: claims.actor.as_ref().map(|actor| actor.client.clone()),
+            act: claims.actor.clone(),
             fresh: Some(claims.fresh),
             auth_time: claims.auth_time,
             sid: claims.session.clone(),
@@ -255,6 +309,8 @@ impl Payload {
             kind: TokenType::Refresh,
             preferred_username: None,
             client_id: None,
+            azp: None,
+            act: None,
             fresh: None,
             auth_time: None,
             sid: Some(claims.session.clone()),
@@ -274,8 +330,10 @@ impl Payload {
     pub(crate) fn into_access(self) -> AccessClaims {
         AccessClaims {
             subject: self.sub,
+            audience: self.aud.map(AudienceClaim::into_names).unwrap_or_default(),
             preferred_username: self.preferred_username,
             client_id: self.client_id,
+            actor: self.act,
             fresh: self.fresh.unwrap_or(false),
             auth_time: self.auth_time,
             session: self.sid,

@@ -30,12 +30,27 @@ pub enum TokenError {
     /// The token comes from a refresh, and this operation wants the password to have been given for it.
     #[error("Fresh token required")]
     FreshRequired,
+    /// A good token of a service where a user is asked for, or the reverse.
+    #[error("Only {} may do this", match .expected { CallerKind::User => "users", CallerKind::Service => "services" })]
+    WrongCaller {
+        /// Who is asked for.
+        expected: CallerKind,
+    },
     /// The token is good and does not allow this.
     #[error("The token lacks the scope '{required}'")]
     InsufficientScope {
         /// The scope token that is missing.
         required: &'static str,
     },
+}
+
+/// Who a token speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallerKind {
+    /// A person who has logged in, be it that a service acts for them.
+    User,
+    /// A service account.
+    Service,
 }
 
 /// What is wrong with an invalid token. The client is not told which; nothing of the token's text is kept.
@@ -94,6 +109,7 @@ impl TokenError {
             Self::WrongType { .. } => "wrong_token_type",
             Self::Revoked => "token_revoked",
             Self::FreshRequired => "fresh_token_required",
+            Self::WrongCaller { .. } => "wrong_caller",
             Self::InsufficientScope { .. } => "insufficient_scope",
         }
     }
@@ -102,7 +118,7 @@ impl TokenError {
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
-            Self::InsufficientScope { .. } => 403,
+            Self::InsufficientScope { .. } | Self::WrongCaller { .. } => 403,
             _ => 401,
         }
     }
@@ -119,6 +135,9 @@ impl TokenError {
         match self {
             Self::Missing => bearer_challenge(None),
             Self::MalformedHeader => bearer_challenge(Some(("invalid_request", &self.to_string()))),
+            Self::WrongCaller { .. } => {
+                bearer_challenge(Some(("insufficient_scope", &self.to_string())))
+            }
             Self::InsufficientScope { required } => {
                 format!(
                     "{}, scope=\"{required}\"",

@@ -12,10 +12,10 @@ mod revocation;
 mod scope;
 pub mod wire;
 
-pub use claims::{AccessClaims, NumericDate, RefreshClaims, TokenType};
+pub use claims::{AccessClaims, Actor, NumericDate, RefreshClaims, TokenType};
 pub use clock::Clock;
 pub use codec::{AccessToken, Parties, Presented, RefreshToken, Signer, Verifier};
-pub use error::{InvalidToken, TokenError};
+pub use error::{CallerKind, InvalidToken, TokenError};
 #[cfg(feature = "axum")]
 pub use extract::{Caller, Requirement};
 pub use id::{ClientId, KeyId, SessionId, Subject, TokenId};

@@ -6,7 +6,7 @@ use axum::{Json, Router};
 use jiff::Timestamp;
 use serde::Serialize;
 use shared_claims::TokenError;
-use shared_claims::extract::Authenticated;
+use shared_claims::extract::User;
 
 use super::credentials::LiveCaller;
 use super::error::Error;
@@ -28,7 +28,7 @@ struct Account {
 
 async fn show(
     State(users): State<Users>,
-    caller: LiveCaller<Authenticated>,
+    caller: LiveCaller<User>,
 ) -> Result<Json<Account>, Error> {
     let (user, live_sessions) = users
         .account(&caller.subject)

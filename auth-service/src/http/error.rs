@@ -63,6 +63,9 @@ impl From<RefreshError> for Error {
         match error {
             RefreshError::Token(error) => Self::Token(error),
             RefreshError::Reused => Self::RefreshTokenReused,
+            too_wide @ RefreshError::ScopeTooWide => {
+                Self::Problem(Problem::invalid_request(too_wide.to_string()))
+            }
             RefreshError::Storage(error) => Self::Storage(error),
         }
     }

@@ -4,6 +4,7 @@ mod account;
 mod credentials;
 mod error;
 mod health;
+mod oauth;
 mod registration;
 mod sessions;
 
@@ -17,6 +18,7 @@ pub(crate) fn router(state: AppState) -> Router {
         .merge(registration::router())
         .merge(sessions::router())
         .merge(account::router())
+        .merge(oauth::router())
         .merge(health::router());
     with_shell("auth-service", routes).with_state(state)
 }

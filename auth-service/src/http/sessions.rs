@@ -80,7 +80,7 @@ async fn refresh(
     State(sessions): State<Sessions>,
     RefreshCaller(presented): RefreshCaller,
 ) -> Result<Issued, Error> {
-    Ok(Issued(sessions.refresh(&presented).await?))
+    Ok(Issued(sessions.refresh(&presented, None).await?))
 }
 
 async fn log_out(

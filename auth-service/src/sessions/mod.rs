@@ -48,6 +48,9 @@ pub(crate) enum RefreshError {
     /// An old refresh token came back: either its owner or a thief holds a copy, so the session is over for both.
     #[error("Refresh token has been used before; the session has been revoked")]
     Reused,
+    /// More is asked for than the user may do.
+    #[error("The scope is wider than the user's own")]
+    ScopeTooWide,
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -87,34 +90,41 @@ impl Sessions {
         {
             return Ok(None);
         }
-        let access = self.access_token(&session, user, true, now);
+        let scope = self.scope_of(user).clone();
+        let access = self.access_token(&session, user, &scope, true, now);
         let refresh = self.refresh_token(&session);
-        let pair = self.pair(access, Some((refresh, &session)), user, now);
+        let pair = self.pair(access, Some((refresh, &session)), scope, now);
         Ok(Some((session.id, pair)))
     }
 
-    /// The pair that a refresh token is good for, by the rules of [`RefreshRules::judge`].
+    /// The pair that a refresh token is good for, by the rules of [`RefreshRules::judge`]; with all of the user's scope,
+    /// or less where less is asked for.
     pub(crate) async fn refresh(
         &self,
         presented: &RefreshClaims,
+        asked: Option<Scope>,
     ) -> Result<TokenPair, RefreshError> {
-        let now = self.clock.now();
-        let Some((verdict, session, user)) = self
-            .store
-            .refresh_session(presented, &self.policy.refresh, now)
-            .await?
-        else {
-            return Err(TokenError::Revoked.into());
-        };
+        let (rules, now) = (&self.policy.refresh, self.clock.now());
+        if let Some(asked) = &asked {
+            // Before anything is written: a request that asks for too much must not use up the token.
+            let judged = self.store.judge_session(presented, rules, now).await?;
+            let allowed = judged.map(|(_, _, user)| self.scope_of(&user).covers(asked));
+            if allowed == Some(false) {
+                return Err(RefreshError::ScopeTooWide);
+            }
+        }
+        let refreshed = self.store.refresh_session(presented, rules, now).await?;
+        let (verdict, session, user) = refreshed.ok_or(TokenError::Revoked)?;
+        let scope = asked.unwrap_or_else(|| self.scope_of(&user).clone());
         match verdict {
             Verdict::Rotate | Verdict::Repeat => {
-                let access = self.access_token(&session, &user, false, now);
+                let access = self.access_token(&session, &user, &scope, false, now);
                 let refresh = self.refresh_token(&session);
-                Ok(self.pair(access, Some((refresh, &session)), &user, now))
+                Ok(self.pair(access, Some((refresh, &session)), scope, now))
             }
             Verdict::Keep { .. } => {
-                let access = self.access_token(&session, &user, false, now);
-                Ok(self.pair(access, None, &user, now))
+                let access = self.access_token(&session, &user, &scope, false, now);
+                Ok(self.pair(access, None, scope, now))
             }
             Verdict::Replay => {
                 tracing::warn!(user = %user.id, session = %session.id, "a refresh token was used again: the session is revoked");
@@ -131,6 +141,22 @@ impl Sessions {
             Verdict::Ended => Err(TokenError::Revoked.into()),
             Verdict::Expired => Err(TokenError::Expired.into()),
         }
+    }
+
+    /// The user whom a refresh token would be answered for just now.
+    pub(crate) async fn answers(
+        &self,
+        presented: &RefreshClaims,
+    ) -> Result<Option<User>, StorageError> {
+        let (rules, now) = (&self.policy.refresh, self.clock.now());
+        let judged = self.store.judge_session(presented, rules, now).await?;
+        let good = |verdict| {
+            matches!(
+                verdict,
+                Verdict::Rotate | Verdict::Repeat | Verdict::Keep { .. }
+            )
+        };
+        Ok(judged.and_then(|(verdict, _, user)| good(verdict).then_some(user)))
     }
 
     /// Ends the session of a token of either kind.
@@ -190,18 +216,21 @@ impl Sessions {
         &self,
         session: &Session,
         user: &User,
+        scope: &Scope,
         fresh: bool,
         now: Timestamp,
     ) -> shared_claims::AccessToken {
         let issued_at = NumericDate::from(now);
         self.signer.access(&AccessClaims {
             subject: user.id.clone(),
+            audience: Vec::new(),
             preferred_username: Some(user.username.as_ref().to_owned()),
             client_id: None,
+            actor: None,
             fresh,
             auth_time: Some(session.created_at.into()),
             session: Some(session.id.clone()),
-            scope: self.scope_of(user).clone(),
+            scope: scope.clone(),
             id: Some(TokenId::generate()),
             issued_at: Some(issued_at),
             expires_at: issued_at.after(self.policy.access_token_expires),
@@ -224,7 +253,7 @@ impl Sessions {
         &self,
         access_token: shared_claims::AccessToken,
         refresh: Option<(RefreshToken, &Session)>,
-        user: &User,
+        scope: Scope,
         now: Timestamp,
     ) -> TokenPair {
         let (refresh_token, session) = refresh.unzip();
@@ -237,7 +266,7 @@ impl Sessions {
             refresh_expires_in: session.map(|session| {
                 (NumericDate::from(session.expires_at).0 - NumericDate::from(now).0).max(0)
             }),
-            scope: self.scope_of(user).clone(),
+            scope,
         }
     }
 

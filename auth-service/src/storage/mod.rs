@@ -1,5 +1,6 @@
 //! The SQL, one file per table, and nowhere else.
 
+mod clients;
 mod sessions;
 mod users;
 

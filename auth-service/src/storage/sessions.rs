@@ -116,6 +116,21 @@ impl Store {
         row.map(Session::try_from).transpose()
     }
 
+    /// Judges a refresh token and does nothing about it.
+    pub(crate) async fn judge_session(
+        &self,
+        presented: &RefreshClaims,
+        rules: &RefreshRules,
+        now: Timestamp,
+    ) -> Result<Option<(Verdict, Session, User)>, StorageError> {
+        let mut reader = self.0.readers.acquire().await?;
+        let found = session_and_user(&mut reader, &presented.session).await?;
+        Ok(found.map(|(session, user)| {
+            let verdict = judge(rules, &session, &user, presented, now);
+            (verdict, session, user)
+        }))
+    }
+
     /// Judges a refresh token and does what the verdict says, both in one transaction: of any number of refreshes with
     /// one token, one moves the session on and the others find it moved. The session is as it stands afterwards. A
     /// verdict that changes nothing is reached by reading alone.
@@ -125,14 +140,12 @@ impl Store {
         rules: &RefreshRules,
         now: Timestamp,
     ) -> Result<Option<(Verdict, Session, User)>, StorageError> {
-        let Some((session, user)) =
-            session_and_user(&mut *self.0.readers.acquire().await?, &presented.session).await?
-        else {
-            return Ok(None);
-        };
-        let verdict = judge(rules, &session, &user, presented, now);
-        if !verdict.writes() {
-            return Ok(Some((verdict, session, user)));
+        let judged = self.judge_session(presented, rules, now).await?;
+        if judged
+            .as_ref()
+            .is_none_or(|(verdict, _, _)| !verdict.writes())
+        {
+            return Ok(judged);
         }
         let (presented, rules) = (presented.clone(), rules.clone());
         let refresh = self.0.writer.write(move |connection| {

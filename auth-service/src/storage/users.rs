@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use service_shell::sqlite::StorageError;
-use shared_claims::Subject;
+use shared_claims::{Scope, Subject};
 use sqlx::SqliteConnection;
 
 use super::{Store, inconsistent, time};
@@ -196,6 +196,26 @@ impl Store {
             })
         });
         disable.await
+    }
+
+    /// Sets what a user may do; none: the default of the service.
+    pub(crate) async fn declare_scope(
+        &self,
+        username: &Username,
+        scope: Option<&Scope>,
+    ) -> Result<(), StorageError> {
+        let (username, scope) = (username.clone(), scope.map(ToString::to_string));
+        let declare = self.0.writer.write(move |connection| {
+            Box::pin(async move {
+                sqlx::query("update users set scope = $2 where username = $1")
+                    .bind(username.as_ref())
+                    .bind(scope)
+                    .execute(connection)
+                    .await?;
+                Ok(())
+            })
+        });
+        declare.await
     }
 
     /// `false`: there is no such user.

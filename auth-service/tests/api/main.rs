@@ -5,11 +5,14 @@
 )]
 
 mod account;
+mod clients;
 mod commands;
 mod errors;
 mod health;
 mod login;
 mod logout;
+mod oauth;
+mod oauth_library;
 mod refresh;
 mod registration;
 mod settings;

@@ -1,11 +1,15 @@
 //! The service with a clock that a test moves, and users who do what their names say.
 
+use std::path::Path;
 use std::time::Duration;
 
-use auth_service::config::{Config, HashingLimits, RefreshRules, Registration, SessionPolicy};
+use auth_service::config::{
+    Bootstrap, Config, HashingLimits, RefreshRules, Registration, SessionPolicy,
+};
+use reqwest::Method;
 use serde_json::{Value, json};
 use service_shell::sqlite::DatabaseUrl;
-use shared_claims::Clock;
+use shared_claims::{Clock, Scope};
 use tempfile::TempDir;
 use test_support::{Client, Reply, Server, start_of_time, token_config};
 
@@ -13,6 +17,8 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const ACCESS: Duration = Duration::from_mins(15);
 pub(crate) const REFRESH: Duration = Duration::from_hours(1);
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
+pub(crate) const CLIENT: &str = "orders";
+pub(crate) const CLIENT_SECRET: &str = "the-secret-of-orders-of-32-characters";
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 pub(crate) struct Stack {
@@ -53,6 +59,7 @@ impl Stack {
                 deadline: 25 * SECOND,
             },
             registration: Registration::Open,
+            bootstrap: clients(folder.path()),
             clock: clock.clone(),
         };
         change(&mut config);
@@ -130,6 +137,35 @@ impl Stack {
     pub(crate) async fn me(&self, token: &str) -> Reply {
         self.client.get_with("/me", token).await
     }
+}
+
+/// A client that may do everything that a client can, and one that may do nothing.
+fn clients(folder: &Path) -> Bootstrap {
+    let file = folder.join("client-secret");
+    std::fs::write(&file, CLIENT_SECRET).expect("a file");
+    let scope = "profile:read revocations:read token:exchange"
+        .parse()
+        .expect("a scope");
+    let bootstrap = Bootstrap::default()
+        .with_client(CLIENT, &file, scope)
+        .expect("a client");
+    bootstrap
+        .with_client("other", &file, Scope::empty())
+        .expect("a client")
+}
+
+/// What a client gets for itself.
+pub(crate) async fn client_credentials(
+    client: &Client,
+    id: &str,
+    secret: &str,
+    more: &[(&str, &str)],
+) -> Reply {
+    let form = [&[("grant_type", "client_credentials")], more].concat();
+    let request = client
+        .request(&Method::POST, "/oauth/token")
+        .basic_auth(id, Some(secret));
+    Reply::to(request.form(&form)).await
 }
 
 async fn serve(config: &Config) -> Server {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use service_shell::body::{Fields, JsonBody};
 use service_shell::problem::Problem;
+use shared_claims::extract::User;
 use shared_claims::{AccessClaims, Caller};
 
 use super::{ProfileRead, ProfileWrite};
@@ -58,7 +59,7 @@ fn stated<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Nullable>
 }
 
 async fn show(
-    caller: Caller<ProfileRead>,
+    caller: Caller<(ProfileRead, User)>,
     State(profiles): State<Profiles>,
 ) -> Result<Json<ProfileBody>, Problem> {
     let profile = profiles.of(&caller.subject).await?;
@@ -66,7 +67,7 @@ async fn show(
 }
 
 async fn replace(
-    caller: Caller<ProfileWrite>,
+    caller: Caller<(ProfileWrite, User)>,
     State(profiles): State<Profiles>,
     JsonBody(replacement): JsonBody<Replacement>,
 ) -> Result<Json<ProfileBody>, Problem> {

@@ -29,6 +29,8 @@ async fn a_dashboard_tells_who_how_long_and_when() {
             "id": "id-of-cosmo", "username": "cosmo",
             "token": {"expires_in": 600, "fresh": true, "scope": "profile:write"},
             "profile": {"updated_at": "2026-09-21T14:13:20Z"},
+            "account": null,
+            "missing": [{"part": "account", "reason": "this service has no account of its own to ask auth-service with"}],
         })
     );
 }

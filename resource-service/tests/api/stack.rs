@@ -34,6 +34,7 @@ impl Stack {
         let config = Config {
             database,
             tokens,
+            accounts: None,
             clock: clock.clone(),
         };
         let server = serve(&config).await;
@@ -71,8 +72,10 @@ impl Stack {
         let now = NumericDate::from(self.clock.now());
         let claims = AccessClaims {
             subject: Subject::from(format!("id-of-{username}")),
+            audience: Vec::new(),
             preferred_username: Some(username.to_owned()),
             client_id: None,
+            actor: None,
             fresh: true,
             auth_time: Some(now),
             session: Some("a-session".into()),

@@ -1,0 +1,183 @@
+//! A source of access tokens: cached, fetched once for all who wait, renewed before they expire.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use shared_claims::AccessToken;
+
+use crate::issuer::{FetchError, Form, Granted, Issuer};
+
+/// The longest that a call waits for a token.
+pub const FETCH_LIMIT: Duration = Duration::from_secs(2);
+
+/// The pause after a first failure; it doubles with every further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Hands out access tokens. Clones share the token and the fetching of it.
+#[derive(Clone)]
+pub struct TokenSource(Arc<Source>);
+
+struct Source {
+    issuer: Issuer,
+    form: Form,
+    state: Mutex<State>,
+}
+
+type Outcome = Result<AccessToken, FetchError>;
+
+#[derive(Default)]
+struct State {
+    token: Option<Cached>,
+    /// The fetch that is under way, for all who wait for it.
+    fetching: Option<Shared<BoxFuture<'static, Outcome>>>,
+    failures: u32,
+    /// The last failure, and the end of the pause after it.
+    failed: Option<(FetchError, Instant)>,
+}
+
+#[derive(Clone)]
+struct Cached {
+    token: AccessToken,
+    /// From then on a new one is fetched beside its use.
+    renew_at: Instant,
+    /// From then on it is not used any more: it might expire on its way.
+    use_until: Instant,
+}
+
+impl TokenSource {
+    pub(crate) fn new(issuer: Issuer, form: Form) -> Self {
+        Self(Arc::new(Source {
+            issuer,
+            form,
+            state: Mutex::default(),
+        }))
+    }
+
+    /// A token that is good for a while.
+    ///
+    /// # Errors
+    /// There is none, and none could be fetched within [`FETCH_LIMIT`].
+    pub async fn token(&self) -> Result<AccessToken, FetchError> {
+        let fetching = {
+            let (mut state, now) = (self.state(), Instant::now());
+            let pausing = state.pausing(now);
+            match &state.token {
+                Some(cached) if now < cached.use_until => {
+                    let token = cached.token.clone();
+                    if now >= cached.renew_at && pausing.is_none() {
+                        drop(self.fetch(&mut state));
+                    }
+                    return Ok(token);
+                }
+                _ => match pausing {
+                    Some(last) => return Err(FetchError::Waiting(Arc::new(last))),
+                    None => self.fetch(&mut state),
+                },
+            }
+        };
+        fetching.await
+    }
+
+    /// Takes a token out of use, because somebody answered it with 401.
+    pub fn reject(&self, token: &AccessToken) {
+        let mut state = self.state();
+        if state
+            .token
+            .as_ref()
+            .is_some_and(|cached| cached.token == *token)
+        {
+            state.token = None;
+        }
+    }
+
+    /// Joins the fetch that is under way, or starts one. It runs in a task of its own: a caller that goes away takes
+    /// nothing from the others.
+    fn fetch(&self, state: &mut State) -> Shared<BoxFuture<'static, Outcome>> {
+        if let Some(fetching) = &state.fetching {
+            return fetching.clone();
+        }
+        let source = self.clone();
+        let task = tokio::spawn(async move {
+            let granted = source.0.issuer.fetch(&source.0.form).await;
+            source.state().settle(granted, Instant::now())
+        });
+        let fetching = async move { task.await.unwrap_or(Err(FetchError::Status(500))) }
+            .boxed()
+            .shared();
+        state.fetching = Some(fetching.clone());
+        fetching
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that is done under the lock leaves it half done.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The last failure, while it is too early for the next attempt. A fetch that is under way is no pause.
+    fn pausing(&self, now: Instant) -> Option<FetchError> {
+        let (last, until) = self.failed.as_ref()?;
+        (self.fetching.is_none() && now < *until).then(|| last.clone())
+    }
+
+    fn settle(&mut self, granted: Result<Granted, FetchError>, now: Instant) -> Outcome {
+        self.fetching = None;
+        match granted {
+            Ok(Granted {
+                access_token,
+                expires_in,
+            }) => {
+                let lifetime = Duration::from_secs(expires_in);
+                self.token = Some(Cached {
+                    token: access_token.clone(),
+                    renew_at: now + lifetime * 3 / 4,
+                    use_until: now
+                        + lifetime.saturating_sub((lifetime / 10).min(Duration::from_secs(5))),
+                });
+                (self.failures, self.failed) = (0, None);
+                Ok(access_token)
+            }
+            Err(error) => {
+                tracing::warn!(
+                    failures = self.failures + 1,
+                    "no token could be fetched: {error}"
+                );
+                self.failed = Some((error.clone(), now + pause(self.failures)));
+                self.failures += 1;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Twice as long after every failure, and never the same for two who failed together.
+fn pause(failures: u32) -> Duration {
+    let pause = (FIRST_PAUSE * 2_u32.saturating_pow(failures.min(20))).min(LONGEST_PAUSE);
+    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenSource(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_limit_and_differ() {
+        assert!(pause(0) <= FIRST_PAUSE && pause(0) >= FIRST_PAUSE / 2);
+        for failures in 0..40 {
+            assert!(pause(failures) <= LONGEST_PAUSE);
+        }
+        assert!(pause(40) >= LONGEST_PAUSE / 2);
+        assert_ne!(pause(10), pause(10));
+    }
+}

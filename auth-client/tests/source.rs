@@ -1,0 +1,267 @@
+//! A source of tokens against an issuer that is well, slow, broken, or away.
+#![expect(clippy::unwrap_used, reason = "to panic is how a test fails")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use auth_client::{CallError, FETCH_LIMIT, FetchError, Issuer, ServiceClient, TokenSource, Trail};
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use futures_util::future::join_all;
+use http::{HeaderMap, StatusCode};
+use serde_json::json;
+use test_support::Server;
+
+/// An issuer that counts what it is asked, and a service that knows its newest token alone.
+#[derive(Clone, Default)]
+struct Fake(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    asked: AtomicU32,
+    called: AtomicU32,
+    status: AtomicU32,
+    delay_ms: AtomicU64,
+    lifetime: AtomicU64,
+}
+
+impl Fake {
+    async fn start() -> (Self, Server, TokenSource) {
+        let fake = Self::default();
+        fake.0.status.store(200, Ordering::SeqCst);
+        fake.0.lifetime.store(900, Ordering::SeqCst);
+        let routes = axum::Router::new()
+            .route("/oauth/token", post(issue))
+            .route("/stock", get(stock).post(stock))
+            .with_state(fake.clone());
+        let server = Server::start(|listener, stopped| async {
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            Ok(axum::serve(listener, routes)
+                .with_graceful_shutdown(stopped)
+                .await?)
+        });
+        let server = server.await;
+        let address = format!("http://{}", server.address()).parse().unwrap();
+        let source = Issuer::new(address, "orders", "secret".into()).client_credentials(None);
+        (fake, server, source)
+    }
+
+    fn asked(&self) -> u32 {
+        self.0.asked.load(Ordering::SeqCst)
+    }
+
+    fn answers(&self, status: u32) {
+        self.0.status.store(status, Ordering::SeqCst);
+    }
+
+    fn takes(&self, delay: Duration) {
+        self.0
+            .delay_ms
+            .store(u64::try_from(delay.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+async fn issue(State(Fake(fake)): State<Fake>) -> Response {
+    let number = fake.asked.fetch_add(1, Ordering::SeqCst) + 1;
+    tokio::time::sleep(Duration::from_millis(fake.delay_ms.load(Ordering::SeqCst))).await;
+    let status =
+        StatusCode::from_u16(u16::try_from(fake.status.load(Ordering::SeqCst)).unwrap()).unwrap();
+    let lifetime = fake.lifetime.load(Ordering::SeqCst);
+    let body = if status == 200 {
+        json!({"access_token": format!("token-{number}"), "token_type": "Bearer", "expires_in": lifetime})
+    } else {
+        json!({"error": "invalid_client"})
+    };
+    (status, Json(body)).into_response()
+}
+
+async fn stock(State(fake): State<Fake>, headers: HeaderMap) -> Response {
+    fake.0.called.fetch_add(1, Ordering::SeqCst);
+    let header = |name: &str| {
+        headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+            .to_owned()
+    };
+    let status = if header("authorization") == format!("Bearer token-{}", fake.asked()) {
+        StatusCode::OK
+    } else {
+        StatusCode::UNAUTHORIZED
+    };
+    (
+        status,
+        format!("{} {}", header("x-request-id"), header("traceparent")),
+    )
+        .into_response()
+}
+
+#[tokio::test]
+async fn a_thousand_callers_cause_one_token_request() {
+    let (fake, _server, source) = Fake::start().await;
+    fake.takes(Duration::from_millis(50));
+    let callers = (0..1000).map(|_| {
+        let source = source.clone();
+        tokio::spawn(async move { source.token().await.unwrap().expose().to_owned() })
+    });
+    for token in join_all(callers).await {
+        assert_eq!(token.unwrap(), "token-1");
+    }
+    assert_eq!(source.token().await.unwrap().expose(), "token-1");
+    assert_eq!(fake.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_takes_nothing_from_the_others() {
+    let (fake, _server, source) = Fake::start().await;
+    fake.takes(Duration::from_millis(200));
+    let first = tokio::spawn({
+        let source = source.clone();
+        async move { source.token().await }
+    });
+    while fake.asked() == 0 {
+        tokio::task::yield_now().await;
+    }
+    first.abort();
+    assert_eq!(source.token().await.unwrap().expose(), "token-1");
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_beside_its_use_before_it_expires() {
+    let (fake, _server, source) = Fake::start().await;
+    fake.0.lifetime.store(2, Ordering::SeqCst);
+    assert_eq!(source.token().await.unwrap().expose(), "token-1");
+    fake.takes(Duration::from_millis(100));
+    let started = Instant::now();
+    while source.token().await.unwrap().expose() == "token-1" {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // It was used until the new one was there, and the new one was there before it expired.
+    assert!(
+        started.elapsed() > Duration::from_millis(1400)
+            && started.elapsed() < Duration::from_secs(2)
+    );
+    assert_eq!(fake.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_good_token_stays_in_use_while_the_issuer_is_broken_and_it_is_asked_with_pauses() {
+    let (fake, _server, source) = Fake::start().await;
+    fake.0.lifetime.store(3, Ordering::SeqCst);
+    source.token().await.unwrap();
+    fake.answers(500);
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_millis(2650) {
+        assert_eq!(source.token().await.unwrap().expose(), "token-1");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(
+        (2..=6).contains(&fake.asked()),
+        "asked {} times",
+        fake.asked()
+    );
+    fake.answers(200);
+    // It recovers by itself: by and by the pause ends and a call fetches anew.
+    while source.token().await.is_err() || source.token().await.unwrap().expose() == "token-1" {
+        assert!(started.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_slow_or_away_is_waited_for_no_longer_than_the_limit() {
+    let (fake, server, source) = Fake::start().await;
+    fake.takes(Duration::from_secs(10));
+    let started = Instant::now();
+    let error = source.token().await.unwrap_err();
+    assert!(matches!(error, FetchError::Unreachable(_)), "{error:?}");
+    assert!(started.elapsed() < FETCH_LIMIT + Duration::from_secs(1));
+    // Within the pause nobody waits at all.
+    let started = Instant::now();
+    assert!(matches!(
+        source.token().await.unwrap_err(),
+        FetchError::Waiting(_)
+    ));
+    assert!(started.elapsed() < Duration::from_millis(50));
+    drop(server);
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_by_its_code_and_no_error_shows_the_secret() {
+    let (fake, _server, source) = Fake::start().await;
+    fake.answers(401);
+    let error = source.token().await.unwrap_err();
+    assert!(error.is_refusal());
+    assert_eq!(
+        error.to_string(),
+        "the issuer of tokens refuses: invalid_client"
+    );
+    let issuer = Issuer::new(
+        "http://127.0.0.1:1".parse().unwrap(),
+        "orders",
+        "hunter2-hunter2".into(),
+    );
+    let source = issuer.client_credentials(None);
+    let error = source.token().await.unwrap_err();
+    assert!(!format!("{issuer:?} {source:?} {error:?} {error}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_call_carries_the_token_and_the_trail() {
+    let (_fake, server, source) = Fake::start().await;
+    let client = ServiceClient::new(source);
+    let mut headers = HeaderMap::new();
+    headers.insert("x-request-id", "abc".parse().unwrap());
+    headers.insert("traceparent", "00-1-2-01".parse().unwrap());
+    headers.insert("cookie", "not=this".parse().unwrap());
+    let url = format!("http://{}/stock", server.address());
+    let answer = client
+        .send(client.get(url), &Trail::of(&headers))
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.text().await.unwrap(), "abc 00-1-2-01");
+}
+
+#[tokio::test]
+async fn a_call_that_is_answered_with_401_is_made_once_more_with_a_new_token() {
+    let (fake, server, source) = Fake::start().await;
+    let client = ServiceClient::new(source.clone());
+    let url = format!("http://{}/stock", server.address());
+    source.token().await.unwrap();
+    // The service does not take that token any more: it wants a newer one than was issued.
+    fake.0.asked.fetch_add(1, Ordering::SeqCst);
+    let request = client.request(http::Method::POST, &url).body("a body");
+    let answer = client.send(request, &Trail::default()).await.unwrap();
+    assert_eq!(
+        (
+            answer.status().as_u16(),
+            fake.0.called.load(Ordering::SeqCst)
+        ),
+        (200, 2)
+    );
+    assert_eq!(source.token().await.unwrap().expose(), "token-3");
+
+    let refusing = format!("http://{}/nothing", server.address());
+    let answer = client
+        .send(client.get(refusing), &Trail::default())
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 404);
+}
+
+#[tokio::test]
+async fn a_call_to_nobody_is_an_error_that_says_so() {
+    let (_fake, _server, source) = Fake::start().await;
+    let client = ServiceClient::new(source);
+    let error = client
+        .send(client.get("http://127.0.0.1:1/"), &Trail::default())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, CallError::Call(_)));
+    assert_eq!(error.to_string(), "the service does not answer");
+}

@@ -1,0 +1,255 @@
+//! Service accounts: programs that get tokens for themselves, or on behalf of a user whose token they hold.
+
+use std::fmt;
+use std::time::Duration;
+
+use aws_lc_rs::{constant_time, digest, rand};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use service_shell::sqlite::StorageError;
+use shared_claims::{ClientId, Clock, Scope};
+
+use crate::storage::Store;
+
+/// What a client holds. It is shown once, when it is made.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientSecret(SecretString);
+
+/// Why a client's id or secret is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ClientRefused {
+    #[error("a client id has 1 to 64 letters, digits, '-', '_' and '.'")]
+    Id,
+    #[error(
+        "a client secret has at least {} characters of visible ASCII; leave it to auth-service to make one",
+        ClientSecret::MIN
+    )]
+    Secret,
+}
+
+impl ClientSecret {
+    /// The least number of characters. With it, guessing is hopeless at any speed, so that secrets need no slow hash.
+    pub(crate) const MIN: usize = 32;
+
+    /// 256 random bits.
+    pub(crate) fn generate() -> Self {
+        let mut bytes = [0; 32];
+        rand::fill(&mut bytes).expect("the operating system has random bytes");
+        Self(URL_SAFE_NO_PAD.encode(bytes).into())
+    }
+
+    /// A secret that somebody else made.
+    pub(crate) fn parse(text: &SecretString) -> Result<Self, ClientRefused> {
+        let secret = text.expose_secret();
+        let visible = secret.bytes().all(|byte| byte.is_ascii_graphic());
+        if visible && secret.len() >= Self::MIN {
+            Ok(Self(text.clone()))
+        } else {
+            Err(ClientRefused::Secret)
+        }
+    }
+
+    /// A secret to be checked.
+    pub(crate) fn presented(text: SecretString) -> Self {
+        Self(text)
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    pub(crate) fn hash(&self) -> ClientSecretHash {
+        ClientSecretHash(
+            URL_SAFE_NO_PAD
+                .encode(digest::digest(&digest::SHA256, self.expose().as_bytes()))
+                .into(),
+        )
+    }
+}
+
+/// What the table holds of a client's secret.
+///
+/// A password needs a slow hash because people choose from few. A client's secret is random and long: nobody finds it from
+/// its SHA-256, and the token endpoint stays as fast as a signature.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct ClientSecretHash(Box<str>);
+
+impl ClientSecretHash {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Compared in constant time.
+    fn fits(&self, presented: &Self) -> bool {
+        constant_time::verify_slices_are_equal(self.0.as_bytes(), presented.0.as_bytes()).is_ok()
+    }
+}
+
+impl From<String> for ClientSecretHash {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Debug for ClientSecretHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientSecretHash(…)")
+    }
+}
+
+/// A client as it stands in its row.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pub(crate) id: ClientId,
+    pub(crate) secret: ClientSecretHash,
+    /// The secret before the last rotation, and until when it is good.
+    pub(crate) previous_secret: Option<(ClientSecretHash, Timestamp)>,
+    /// What the client may ask for, for itself.
+    pub(crate) scope: Scope,
+    pub(crate) created_at: Timestamp,
+    pub(crate) disabled_at: Option<Timestamp>,
+}
+
+impl Client {
+    fn knows(&self, presented: &ClientSecretHash, now: Timestamp) -> bool {
+        let previous = self
+            .previous_secret
+            .as_ref()
+            .is_some_and(|(secret, until)| now < *until && secret.fits(presented));
+        self.secret.fits(presented) || previous
+    }
+}
+
+/// A client's id: what stands in tokens as `sub`, so that it must not be mistaken for a user's.
+pub(crate) fn client_id(text: &str) -> Result<ClientId, ClientRefused> {
+    let usable = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    // User ids are UUIDs; a client with the id of a user would be that user to every verifier.
+    let is_user = text.len() == 36 && text.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
+    if (1..=64).contains(&text.len()) && text.bytes().all(usable) && !is_user {
+        Ok(text.into())
+    } else {
+        Err(ClientRefused::Id)
+    }
+}
+
+/// Keeps clients and lets them in.
+#[derive(Clone, Debug)]
+pub(crate) struct Clients {
+    store: Store,
+    clock: Clock,
+}
+
+impl Clients {
+    pub(crate) fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock }
+    }
+
+    /// The client whose id and secret these are. An unknown client costs what a known one costs.
+    pub(crate) async fn authenticate(
+        &self,
+        id: &ClientId,
+        secret: &ClientSecret,
+    ) -> Result<Option<Client>, StorageError> {
+        let (presented, client) = (secret.hash(), self.store.client(id).await?);
+        let now = self.clock.now();
+        Ok(client.filter(|client| client.knows(&presented, now) && client.disabled_at.is_none()))
+    }
+
+    /// A new client and its secret. `None`: the id is taken.
+    pub(crate) async fn add(
+        &self,
+        id: ClientId,
+        secret: ClientSecret,
+        scope: Scope,
+    ) -> Result<Option<ClientSecret>, StorageError> {
+        let client = Client {
+            id,
+            secret: secret.hash(),
+            previous_secret: None,
+            scope,
+            created_at: self.clock.now(),
+            disabled_at: None,
+        };
+        Ok(self.store.add_client(&client).await?.then_some(secret))
+    }
+
+    /// Gives a client a new secret; the old one is good for the overlap. `None`: there is no such client.
+    pub(crate) async fn rotate_secret(
+        &self,
+        id: &ClientId,
+        overlap: Duration,
+    ) -> Result<Option<ClientSecret>, StorageError> {
+        let secret = ClientSecret::generate();
+        let rotated = self
+            .store
+            .rotate_client_secret(id, &secret.hash(), self.clock.now() + overlap)
+            .await?;
+        Ok(rotated.then_some(secret))
+    }
+
+    /// Keeps a client out or lets it in again. `false`: there is no such client.
+    pub(crate) async fn set_disabled(
+        &self,
+        id: &ClientId,
+        disabled: bool,
+    ) -> Result<bool, StorageError> {
+        self.store
+            .set_client_disabled(id, disabled.then(|| self.clock.now()))
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_id_is_short_plain_and_no_users() {
+        for id in ["a", "resource-service", "org.example_7", &"x".repeat(64)] {
+            assert!(client_id(id).is_ok(), "{id}");
+        }
+        for id in [
+            "",
+            "a b",
+            "a:b",
+            "é",
+            &"x".repeat(65),
+            "0199aaaa-0000-7000-8000-000000000001",
+            "a/b",
+            "a\n",
+        ] {
+            assert!(client_id(id).is_err(), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_long_and_visible() {
+        assert!(ClientSecret::parse(&"x".repeat(32).into()).is_ok());
+        assert!(ClientSecret::parse(&"x".repeat(31).into()).is_err());
+        assert!(ClientSecret::parse(&format!("{} ", "x".repeat(32)).into()).is_err());
+        assert!(ClientSecret::parse(&ClientSecret::generate().0).is_ok());
+    }
+
+    #[test]
+    fn the_previous_secret_is_good_until_its_overlap_ends() {
+        let (old, new, now) = (
+            ClientSecret::generate(),
+            ClientSecret::generate(),
+            Timestamp::UNIX_EPOCH,
+        );
+        let until = now + Duration::from_mins(1);
+        let client = Client {
+            id: "client".into(),
+            secret: new.hash(),
+            previous_secret: Some((old.hash(), until)),
+            scope: Scope::empty(),
+            created_at: now,
+            disabled_at: None,
+        };
+        assert!(client.knows(&new.hash(), now) && client.knows(&old.hash(), now));
+        assert!(client.knows(&new.hash(), until) && !client.knows(&old.hash(), until));
+        assert!(!client.knows(&ClientSecret::generate().hash(), now));
+    }
+}

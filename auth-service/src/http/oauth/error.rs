@@ -1,0 +1,117 @@
+//! Errors in the form of RFC 6749 section 5.2.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use service_shell::sqlite::StorageError;
+use shared_claims::extract::Cause;
+
+use crate::grants::GrantError;
+
+/// Display is the `error_description`.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OAuthError {
+    #[error("{0}")]
+    InvalidRequest(String),
+    #[error("The request body is longer than any of these requests")]
+    TooLarge,
+    #[error("The client is unknown, its secret is wrong, or it is disabled")]
+    InvalidClient,
+    #[error("The grant is not good any more, or was never")]
+    InvalidGrant(#[source] GrantError),
+    #[error("The client may not use this grant type")]
+    UnauthorizedClient(#[source] GrantError),
+    #[error(
+        "The grant types are client_credentials, refresh_token and urn:ietf:params:oauth:grant-type:token-exchange"
+    )]
+    UnsupportedGrantType,
+    #[error("The scope is malformed, or wider than what may be asked for")]
+    InvalidScope,
+    #[error("Tokens for this audience are not issued here")]
+    InvalidTarget,
+    #[error("The service is overloaded, try again shortly")]
+    TemporarilyUnavailable(#[source] StorageError),
+    #[error("Internal error")]
+    ServerError(#[source] StorageError),
+}
+
+#[derive(Serialize)]
+struct Body {
+    error: &'static str,
+    error_description: String,
+}
+
+impl OAuthError {
+    /// Codes of RFC 6749 section 5.2 and RFC 8693 section 2.2.2.
+    fn code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::InvalidRequest(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request"),
+            Self::InvalidClient => (StatusCode::UNAUTHORIZED, "invalid_client"),
+            Self::InvalidGrant(_) => (StatusCode::BAD_REQUEST, "invalid_grant"),
+            Self::UnauthorizedClient(_) => (StatusCode::BAD_REQUEST, "unauthorized_client"),
+            Self::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type"),
+            Self::InvalidScope => (StatusCode::BAD_REQUEST, "invalid_scope"),
+            Self::InvalidTarget => (StatusCode::BAD_REQUEST, "invalid_target"),
+            Self::TemporarilyUnavailable(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
+            }
+            Self::ServerError(_) => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
+        }
+    }
+}
+
+impl From<StorageError> for OAuthError {
+    fn from(error: StorageError) -> Self {
+        match error {
+            busy @ StorageError::Busy(_) => Self::TemporarilyUnavailable(busy),
+            error => Self::ServerError(error),
+        }
+    }
+}
+
+impl From<GrantError> for OAuthError {
+    fn from(error: GrantError) -> Self {
+        match error {
+            GrantError::Scope => Self::InvalidScope,
+            GrantError::Target => Self::InvalidTarget,
+            GrantError::MayNotExchange => Self::UnauthorizedClient(error),
+            // RFC 8693 section 2.2.2 asks for invalid_request, whatever is wrong with the subject token.
+            GrantError::Subject(_) | GrantError::TooManyActors => {
+                Self::InvalidRequest(format!("{error}"))
+            }
+            GrantError::Refresh(_) => Self::InvalidGrant(error),
+            GrantError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl IntoResponse for OAuthError {
+    fn into_response(self) -> Response {
+        let (status, error) = self.code();
+        let body = Json(Body {
+            error,
+            error_description: self.to_string(),
+        });
+        let mut response = (status, [(CACHE_CONTROL, "no-store")], body).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge =
+                HeaderValue::from_static("Basic realm=\"tokenpair\", charset=\"UTF-8\"");
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if self.source().is_some() || status == StatusCode::UNAUTHORIZED {
+            response.extensions_mut().insert(Cause(Arc::new(self)));
+        }
+        response
+    }
+}

@@ -1,0 +1,90 @@
+//! `POST /oauth/token`: client credentials, refresh token, token exchange.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::CACHE_CONTROL;
+use serde::Serialize;
+use shared_claims::wire::TokenPair;
+
+use super::client_auth::ClientRequest;
+use super::error::OAuthError;
+use crate::grants::Grants;
+
+const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+
+/// RFC 6749 section 5.1, with what RFC 8693 section 2.2.1 adds.
+#[derive(Serialize)]
+pub(super) struct Issued {
+    #[serde(flatten)]
+    tokens: TokenPair,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_token_type: Option<&'static str>,
+}
+
+impl IntoResponse for Issued {
+    fn into_response(self) -> Response {
+        ([(CACHE_CONTROL, "no-store")], Json(self)).into_response()
+    }
+}
+
+pub(super) async fn issue(
+    State(grants): State<Grants>,
+    request: ClientRequest,
+) -> Result<Issued, OAuthError> {
+    match request.form.required("grant_type")? {
+        "client_credentials" => {
+            let tokens = grants.client_credentials(&request.client, request.form.scope()?)?;
+            Ok(Issued {
+                tokens,
+                issued_token_type: None,
+            })
+        }
+        "refresh_token" => {
+            let token = request.form.required("refresh_token")?;
+            let tokens = grants.refresh(token, request.form.scope()?).await?;
+            Ok(Issued {
+                tokens,
+                issued_token_type: None,
+            })
+        }
+        TOKEN_EXCHANGE => exchange(&grants, &request).await,
+        _ => Err(OAuthError::UnsupportedGrantType),
+    }
+}
+
+async fn exchange(grants: &Grants, request: &ClientRequest) -> Result<Issued, OAuthError> {
+    let form = &request.form;
+    let subject = form.required("subject_token")?;
+    let kinds = [
+        Some(form.required("subject_token_type")?),
+        form.optional("requested_token_type"),
+    ];
+    if kinds
+        .into_iter()
+        .flatten()
+        .any(|kind| kind != ACCESS_TOKEN && kind != JWT)
+    {
+        return Err(OAuthError::InvalidRequest(
+            "Only access tokens are exchanged, and for access tokens".to_owned(),
+        ));
+    }
+    if form.optional("actor_token").is_some() {
+        let msg = "The actor is the client that asks: an actor_token is not taken";
+        return Err(OAuthError::InvalidRequest(msg.to_owned()));
+    }
+    // What is meant by a resource's address is what an audience names.
+    let audience = form
+        .optional("audience")
+        .or(form.optional("resource"))
+        .map(str::to_owned);
+    let tokens = grants
+        .exchange(&request.client, subject, audience, form.scope()?)
+        .await?;
+    Ok(Issued {
+        tokens,
+        issued_token_type: Some(ACCESS_TOKEN),
+    })
+}

@@ -125,6 +125,36 @@ pub struct Config {
     pub clock: Clock,
 }
 
+impl Config {
+    /// The default settings, with what has no default: for whoever starts the service from Rust.
+    ///
+    /// # Panics
+    /// Never: the default scope is a scope.
+    #[must_use]
+    pub fn new(database: DatabaseUrl, tokens: TokenConfig) -> Self {
+        let leeway = tokens.leeway;
+        Self {
+            database,
+            tokens,
+            sessions: SessionPolicy {
+                access_token_expires: Duration::from_mins(15),
+                refresh: RefreshRules {
+                    rotation: true,
+                    grace: Duration::from_secs(10),
+                    token_expires: Duration::from_hours(1),
+                    session_max_age: Duration::from_hours(30 * 24),
+                    leeway,
+                },
+                default_scope: "profile:read profile:write".parse().expect("it is a scope"),
+            },
+            hashing: HashingLimits::default(),
+            registration: Registration::Closed,
+            bootstrap: Bootstrap::default(),
+            clock: Clock::system(),
+        }
+    }
+}
+
 impl AuthSettings {
     /// Checks the settings against each other and reads the secrets.
     ///

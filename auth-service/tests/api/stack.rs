@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use auth_service::config::{
-    Bootstrap, Config, HashingLimits, RefreshRules, Registration, SessionPolicy,
-};
+use auth_service::config::{Bootstrap, Config, HashingLimits, Registration};
 use reqwest::Method;
 use serde_json::{Value, json};
 use service_shell::sqlite::DatabaseUrl;
@@ -38,30 +36,17 @@ impl Stack {
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let clock = Clock::manual(start_of_time());
-        let mut config = Config {
-            database: DatabaseUrl::file(folder.path().join("auth.db")),
-            tokens: token_config(),
-            sessions: SessionPolicy {
-                access_token_expires: ACCESS,
-                refresh: RefreshRules {
-                    rotation: true,
-                    grace: GRACE,
-                    token_expires: REFRESH,
-                    session_max_age: Duration::from_hours(30 * 24),
-                    leeway: Duration::ZERO,
-                },
-                default_scope: "profile:read profile:write".parse().expect("a scope"),
-            },
-            // Tests run side by side: none is to be refused because another one hashes.
-            hashing: HashingLimits {
-                concurrency: 2,
-                queue: 1000,
-                deadline: 25 * SECOND,
-            },
-            registration: Registration::Open,
-            bootstrap: clients(folder.path()),
-            clock: clock.clone(),
+        let database = DatabaseUrl::file(folder.path().join("auth.db"));
+        let mut config = Config::new(database, token_config());
+        // Tests run side by side: none is to be refused because another one hashes.
+        config.hashing = HashingLimits {
+            concurrency: 2,
+            queue: 1000,
+            deadline: 25 * SECOND,
         };
+        config.registration = Registration::Open;
+        config.bootstrap = clients(folder.path());
+        config.clock = clock.clone();
         change(&mut config);
         let server = serve(&config).await;
         Self {

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use auth_service::config::{
-    Bootstrap, Config as AuthConfig, HashingLimits, RefreshRules, Registration, SessionPolicy,
-};
+use auth_service::config::{Bootstrap, Config as AuthConfig};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -43,27 +41,9 @@ impl Stack {
             .unwrap()
             .with_client("resource-service", &file, "token:exchange".parse().unwrap())
             .unwrap();
-        let hour = Duration::from_hours(1);
-        let refresh = RefreshRules {
-            rotation: true,
-            grace: Duration::ZERO,
-            token_expires: hour,
-            session_max_age: hour,
-            leeway: Duration::ZERO,
-        };
-        let auth = AuthConfig {
-            database: DatabaseUrl::file(folder.path().join("auth.db")),
-            tokens: token_config(),
-            sessions: SessionPolicy {
-                access_token_expires: hour,
-                refresh,
-                default_scope: "profile:read".parse().unwrap(),
-            },
-            hashing: HashingLimits::default(),
-            registration: Registration::Closed,
-            bootstrap,
-            clock: Clock::system(),
-        };
+        let database = DatabaseUrl::file(folder.path().join("auth.db"));
+        let mut auth = AuthConfig::new(database, token_config());
+        auth.bootstrap = bootstrap;
         let auth = Server::start(|listener, stopped| {
             auth_service::serve(auth, listener, async {
                 let _ = stopped.await;
@@ -132,6 +112,20 @@ impl Stack {
             .has_status(200);
         assert!(started.elapsed() < BOUND, "it took {:?}", started.elapsed());
         reply.json()
+    }
+}
+
+impl Stack {
+    /// Waits until the dashboard has its account again, which nobody has to do anything for.
+    async fn recovers(&self, token: &str) {
+        let started = Instant::now();
+        while self.dashboard(token).await["account"].is_null() {
+            assert!(
+                started.elapsed() < Duration::from_secs(15),
+                "it did not recover"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }
 
@@ -211,14 +205,7 @@ async fn with_auth_service_slow_or_broken_the_dashboard_says_what_is_missing_and
             );
         }
         stack.gate.set(OPEN);
-        let started = Instant::now();
-        while stack.dashboard(&token).await["account"].is_null() {
-            assert!(
-                started.elapsed() < Duration::from_secs(15),
-                "it did not recover"
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        stack.recovers(&token).await;
     }
 }
 
@@ -239,7 +226,7 @@ async fn a_run_of_dashboard_calls_goes_on_whatever_happens_to_auth_service() {
         }
     };
     tokio::join!(calls, trouble);
-    assert_eq!(stack.dashboard(&token).await["missing"], json!([]));
+    stack.recovers(&token).await;
 }
 
 #[tokio::test]

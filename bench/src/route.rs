@@ -1,0 +1,188 @@
+//! What a small route costs: bare, protected, with all that surrounds a route of the services, and with both, which is
+//! the way of a request to a protected route short of its database.
+//!
+//! Client and server share the machine. By default one thread asks and one serves, so that on two cores each has one; the
+//! column `busy` says whether the server's was the slower of the two. Where it is near 100 %, the ratios are those of the
+//! servers. Where it is well below, be it that the asking thread could do no more, that there are more server threads than
+//! cores left, or that another program wanted the machine, they are nearer to 1 than they should be. The second table
+//! divides by the processor time of the server's threads alone, wherever the rest went. Both count the kernel's work for
+//! the connection as part of the route, as no server can do without it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+use service_shell::serve::{serve, with_shell};
+use shared_claims::{
+    AccessClaims, Caller, Clock, NumericDate, Parties, RevokedSessions, SessionId, SharedSecret,
+    Signer, Subject, TokenId, Verifier, VerifyingKeys,
+};
+
+use crate::load::{Repeating, drive};
+use crate::report::{self, Figures, Table};
+use crate::rounds::Rounds;
+use crate::server::Servers;
+use crate::usual;
+
+pub(crate) const SECRET: &str = "a-secret-for-benchmarks-of-at-least-32-bytes";
+pub(crate) const ISSUER: &str = "http://127.0.0.1:8001";
+pub(crate) const AUDIENCE: &str = "tokenpair";
+
+shared_claims::scopes! { ProfileRead = "profile:read" }
+
+/// What the route answers with.
+#[derive(Debug, Serialize)]
+pub(crate) struct Item {
+    id: u32,
+    name: &'static str,
+}
+
+impl Item {
+    pub(crate) fn json() -> Json<Self> {
+        Json(Self {
+            id: 4711,
+            name: "cosmo",
+        })
+    }
+}
+
+async fn bare() -> Json<Item> {
+    Item::json()
+}
+
+async fn protected(_: Caller<ProfileRead>) -> Json<Item> {
+    Item::json()
+}
+
+pub(crate) async fn run(
+    rounds: &Rounds,
+    connections: usize,
+    server_threads: usize,
+) -> anyhow::Result<()> {
+    let secret = SharedSecret::parse(SECRET)?;
+    let parties = Parties::new(ISSUER, AUDIENCE);
+    let request = request(&secret, parties.clone())?;
+    let mut servers = Servers::on_threads(server_threads)?;
+    let mut addresses: Vec<(&'static str, SocketAddr)> = Vec::new();
+    for (name, routes) in variants(&secret, parties) {
+        let address = servers.start(|listener, stop| serve(routes, listener, stop))?;
+        addresses.push((name, address));
+    }
+    let mut by_time = Table::new("requests/s", ["p50 ms", "p99 ms", "busy %"]);
+    let mut by_processor_time = Table::new("per CPU s", ["CPU µs"]);
+    for _ in rounds.each() {
+        for (name, address) in &addresses {
+            let turn = rounds.turn();
+            let callers = vec![Repeating::new(&request); connections];
+            let ((_, mut waits), processor_seconds) = tokio::try_join!(
+                drive(*address, callers, turn),
+                servers.processor_seconds(turn)
+            )?;
+            let Figures {
+                per_second,
+                further: [p50, p99],
+            } = waits.figures();
+            by_time.add(
+                name,
+                Figures {
+                    per_second,
+                    further: [p50, p99, 100.0 * processor_seconds / turn.seconds()],
+                },
+            );
+            by_processor_time.add(
+                name,
+                Figures {
+                    per_second: waits.count() / processor_seconds,
+                    further: [1e6 * processor_seconds / waits.count()],
+                },
+            );
+        }
+    }
+    report::print(&format!(
+        "\nconnections: {connections}, server threads: {server_threads}, bytes of a request: {}\n{}\n\n\
+         by the processor time of the server's threads\n{}",
+        request.len(),
+        by_time.text(),
+        by_processor_time.text(),
+    ));
+    servers.stop().await
+}
+
+fn variants(secret: &SharedSecret, parties: Parties) -> [(&'static str, Router); 5] {
+    let verifier = verifier(secret, parties);
+    let open = || Router::new().route("/item", get(bare));
+    let closed = || Router::new().route("/item", get(protected));
+    [
+        ("bare route", open()),
+        ("protected", closed().with_state(verifier.clone())),
+        ("in the shell", with_shell("bench", open())),
+        (
+            "in the shell and protected",
+            with_shell("bench", closed()).with_state(verifier),
+        ),
+        ("the usual way", usual::routes()),
+    ]
+}
+
+/// The request, with a token that is sent to every variant, whether it looks at it or not.
+fn request(secret: &SharedSecret, parties: Parties) -> anyhow::Result<String> {
+    let now = NumericDate::from(Clock::system().now());
+    let claims = AccessClaims {
+        subject: Subject::generate(),
+        audience: Vec::new(),
+        preferred_username: Some("cosmo".to_owned()),
+        client_id: None,
+        actor: None,
+        fresh: true,
+        auth_time: Some(now),
+        session: Some(SessionId::generate()),
+        scope: "profile:read profile:write".parse()?,
+        id: Some(TokenId::generate()),
+        issued_at: Some(now),
+        expires_at: now.after(Duration::from_hours(24)),
+    };
+    let token = Signer::new(secret.signing_key(), parties).access(&claims);
+    Ok(format!(
+        "GET /item HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/json\r\nAuthorization: Bearer {}\r\n\r\n",
+        token.expose()
+    ))
+}
+
+/// As a resource server has it after a busy quarter of an hour: some sessions are revoked.
+fn verifier(secret: &SharedSecret, parties: Parties) -> Verifier {
+    let revoked = RevokedSessions::new();
+    for _ in 0..1000 {
+        revoked.insert(SessionId::generate(), NumericDate(i64::MAX));
+    }
+    Verifier::new(VerifyingKeys::new([secret.verifying_key()]), parties).with_revoked(revoked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::Connection;
+
+    #[tokio::test]
+    async fn every_variant_answers_the_same_and_the_protected_ones_to_nobody_else() {
+        let (secret, parties) = (
+            SharedSecret::parse(SECRET).unwrap(),
+            Parties::new(ISSUER, AUDIENCE),
+        );
+        let request = request(&secret, parties.clone()).unwrap();
+        let forged = request.replace("Bearer ", "Bearer e");
+        let mut servers = Servers::on_threads(1).unwrap();
+        for (name, routes) in variants(&secret, parties) {
+            let address = servers
+                .start(|listener, stop| serve(routes, listener, stop))
+                .unwrap();
+            let mut connection = Connection::open(address).await.unwrap();
+            let body = connection.exchange(request.as_bytes()).await.unwrap();
+            assert_eq!(body, br#"{"id":4711,"name":"cosmo"}"#, "{name}");
+            let refused = connection.exchange(forged.as_bytes()).await.is_err();
+            assert_eq!(refused, !["bare route", "in the shell"].contains(&name));
+        }
+        servers.stop().await.unwrap();
+    }
+}

@@ -295,7 +295,7 @@ impl VerifyingKeys {
     /// The one door from a text to claims: it opens only to a signature of one of the keys.
     ///
     /// jsonwebtoken's own `decode` does the same and then reads header and claims a second time, to check them by the
-    /// system's clock; its parts taken singly cost six tenths of it (`cargo bench -p shared-claims`).
+    /// system's clock; its parts taken singly cost seven tenths of it (`cargo bench -p shared-claims`).
     fn open(&self, token: &str) -> Result<Payload, InvalidToken> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(InvalidToken::TooLong);

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use dashmap::DashMap;
+
 use crate::claims::NumericDate;
 use crate::id::SessionId;
 
 /// A set of revoked sessions that every request may look into while it is being changed. Clones share the set.
 ///
-/// A lookup takes no lock, so that no writer can hold it up.
+/// A change locks one of many parts of the set, and for no longer than it takes to put one session into it.
 #[derive(Clone, Debug, Default)]
-pub struct RevokedSessions(Arc<papaya::HashMap<SessionId, NumericDate>>);
+pub struct RevokedSessions(Arc<DashMap<SessionId, NumericDate>>);
 
 impl RevokedSessions {
     /// A set with nothing in it.
@@ -22,19 +24,20 @@ impl RevokedSessions {
     /// lifetime plus the leeway after the revocation.
     pub fn insert(&self, session: SessionId, forget_after: NumericDate) {
         self.0
-            .pin()
-            .update_or_insert(session, |known| (*known).max(forget_after), forget_after);
+            .entry(session)
+            .and_modify(|known| *known = (*known).max(forget_after))
+            .or_insert(forget_after);
     }
 
     /// Whether tokens of the session are to be refused.
     #[must_use]
     pub fn contains(&self, session: &SessionId) -> bool {
-        self.0.pin().contains_key(session)
+        self.0.contains_key(session)
     }
 
     /// Drops what has expired anyway.
     pub fn forget_until(&self, now: NumericDate) {
-        self.0.pin().retain(|_, forget_after| *forget_after > now);
+        self.0.retain(|_, forget_after| *forget_after > now);
     }
 
     /// How many sessions are in the set.

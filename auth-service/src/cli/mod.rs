@@ -1,0 +1,120 @@
+//! The commands, one file for each noun.
+
+mod client;
+mod session;
+mod user;
+
+use std::io::{self, Write};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use service_shell::settings::{LogSettings, TokenSettings};
+use service_shell::{health, logging, serve};
+use shared_claims::SharedSecret;
+use tokio::net::TcpListener;
+
+use self::client::ClientCommand;
+use self::session::SessionCommand;
+use self::user::UserCommand;
+use crate::config::{AuthSettings, StoreSettings};
+use crate::storage::Store;
+use crate::users::Username;
+
+/// Knows the users, checks passwords, and issues access and refresh tokens
+#[derive(Debug, Parser)]
+#[command(
+    name = "auth-service",
+    version,
+    after_help = "Without a command it serves. Every setting is a flag and an environment variable of the same name; durations are written \
+                  like 30s, 15m, 1h, 7days or '2d 3h 15m'."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    tokens: TokenSettings,
+    #[command(flatten)]
+    auth: AuthSettings,
+    #[command(flatten)]
+    store: StoreSettings,
+    #[command(flatten)]
+    logs: LogSettings,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve (the same as no command)
+    Serve,
+    /// Add, list, disable and enable users, and set their passwords
+    #[command(subcommand)]
+    User(UserCommand),
+    /// List and revoke sessions
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// Add, list, disable, enable and remove service accounts, and change their secrets
+    #[command(subcommand)]
+    Client(ClientCommand),
+    /// Make secrets
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    /// Ask the service that listens on `AUTH_LISTEN` whether it is ready (for containers)
+    Healthcheck,
+}
+
+#[derive(Debug, Subcommand)]
+enum SecretCommand {
+    /// Print a new random secret for `JWT_SECRET_KEY`
+    Generate,
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// Whatever stands in the way, to be told in one line.
+pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        None | Some(Command::Serve) => {
+            logging::start(&cli.logs)?;
+            let listen = cli.auth.auth_listen;
+            let config = cli.auth.resolve(cli.store, cli.tokens)?;
+            let listener: TcpListener = serve::listen("AUTH_LISTEN", listen).await?;
+            crate::serve(config, listener, serve::stop_signal()?).await
+        }
+        Some(Command::Healthcheck) => health::check(cli.auth.auth_listen).await,
+        Some(Command::Secret(SecretCommand::Generate)) => print(&SharedSecret::generate()),
+        Some(Command::User(command)) => {
+            user::run(command, Store::open(&cli.store.auth_database_url).await?).await
+        }
+        Some(Command::Client(command)) => {
+            client::run(command, Store::open(&cli.store.auth_database_url).await?).await
+        }
+        Some(Command::Session(command)) => {
+            session::run(command, Store::open(&cli.store.auth_database_url).await?).await
+        }
+    }
+}
+
+/// To the second: a table for people.
+fn seconds(at: jiff::Timestamp) -> String {
+    format!("{at:.0}")
+}
+
+fn named(username: &str) -> anyhow::Result<Username> {
+    Username::parse(username)
+        .with_context(|| format!("the user name '{}' cannot be used", username.escape_debug()))
+}
+
+/// The one place that prints what a command was asked for.
+fn print(text: &str) -> anyhow::Result<()> {
+    writeln!(io::stdout(), "{text}").context("cannot write to standard output")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

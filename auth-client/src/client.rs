@@ -1,12 +1,10 @@
 //! A client that attaches tokens to its calls.
 
-use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use reqwest::{IntoUrl, RequestBuilder, Response};
-use shared_claims::AccessToken;
 use std::time::Duration;
 
-use crate::issuer::FetchError;
+use crate::issuer::{FetchError, with_token};
 use crate::source::TokenSource;
 
 /// What of a request travels along with the calls that are made for it: its id, and its place in a trace (W3C Trace
@@ -110,11 +108,4 @@ impl ServiceClient {
         let token = self.tokens.token().await?;
         Ok(with_token(again, &token).send().await?)
     }
-}
-
-fn with_token(request: RequestBuilder, token: &AccessToken) -> RequestBuilder {
-    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-        .expect("a token is visible ASCII");
-    value.set_sensitive(true);
-    request.header(AUTHORIZATION, value)
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
 use quick_cache::sync::Cache;
-use reqwest::Url;
 use reqwest::redirect::Policy;
+use reqwest::{RequestBuilder, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use shared_claims::AccessToken;
@@ -50,7 +52,7 @@ pub struct Issuer(Arc<Connection>);
 
 #[derive(Debug)]
 struct Connection {
-    token_endpoint: Url,
+    address: Url,
     client_id: String,
     client_secret: SecretString,
     http: reqwest::Client,
@@ -62,27 +64,27 @@ impl Issuer {
     /// # Panics
     /// When the system's TLS cannot be set up.
     #[must_use]
-    pub fn new(
-        mut address: Url,
-        client_id: impl Into<String>,
-        client_secret: SecretString,
-    ) -> Self {
-        let path = format!("{}/oauth/token", address.path().trim_end_matches('/'));
-        address.set_path(&path);
+    pub fn new(address: Url, client_id: impl Into<String>, client_secret: SecretString) -> Self {
         // A secret is sent where it was meant to go, and nowhere that an answer points to.
         let http = reqwest::Client::builder()
             .redirect(Policy::none())
             .no_proxy()
             .connect_timeout(Duration::from_secs(1))
-            .timeout(FETCH_LIMIT)
             .build();
         let http = http.expect("the system's TLS can be set up");
         Self(Arc::new(Connection {
-            token_endpoint: address,
+            address,
             client_id: client_id.into(),
             client_secret,
             http,
         }))
+    }
+
+    /// The address of one of its routes.
+    pub(crate) fn endpoint(&self, path: &str) -> Url {
+        let mut url = self.0.address.clone();
+        url.set_path(&format!("{}{path}", url.path().trim_end_matches('/')));
+        url
     }
 
     /// Tokens for ourselves (RFC 6749 section 4.4), with this scope or with all that we are allowed.
@@ -104,12 +106,17 @@ impl Issuer {
         }
     }
 
+    /// The connections to it. They set no limit to how long an answer may take: whoever asks does.
+    pub(crate) fn http(&self) -> reqwest::Client {
+        self.0.http.clone()
+    }
+
     pub(crate) async fn fetch(&self, form: &Form) -> Result<Granted, FetchError> {
         let Connection {
-            token_endpoint,
             client_id,
             client_secret,
             http,
+            ..
         } = &*self.0;
         let unreachable =
             |error: reqwest::Error| FetchError::Unreachable(Arc::new(error.without_url()));
@@ -124,8 +131,9 @@ impl Issuer {
             ])
             .collect();
         let answer = http
-            .post(token_endpoint.clone())
+            .post(self.endpoint("/oauth/token"))
             .form(&pairs)
+            .timeout(FETCH_LIMIT)
             .send()
             .await
             .map_err(unreachable)?;
@@ -222,4 +230,12 @@ impl Exchange {
         });
         found.unwrap_or_else(|never| match never {})
     }
+}
+
+/// A request that carries a token.
+pub(crate) fn with_token(request: RequestBuilder, token: &AccessToken) -> RequestBuilder {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+        .expect("a token is visible ASCII");
+    value.set_sensitive(true);
+    request.header(AUTHORIZATION, value)
 }

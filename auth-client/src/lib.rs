@@ -1,9 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+mod backoff;
 mod client;
+mod feed;
 mod issuer;
 mod source;
 
 pub use client::{CallError, ServiceClient, Trail};
+pub use feed::{FEED_SCOPE, FeedOptions, FeedStatus, Subscription};
 pub use issuer::{Exchange, FetchError, Issuer};
 pub use source::{FETCH_LIMIT, TokenSource};

@@ -8,13 +8,12 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use shared_claims::AccessToken;
 
+use crate::backoff::pause;
 use crate::issuer::{FetchError, Form, Granted, Issuer};
 
 /// The longest that a call waits for a token.
 pub const FETCH_LIMIT: Duration = Duration::from_secs(2);
 
-/// The pause after a first failure; it doubles with every further one.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Hands out access tokens. Clones share the token and the fetching of it.
@@ -147,7 +146,7 @@ impl State {
                     failures = self.failures + 1,
                     "no token could be fetched: {error}"
                 );
-                self.failed = Some((error.clone(), now + pause(self.failures)));
+                self.failed = Some((error.clone(), now + pause(self.failures, LONGEST_PAUSE)));
                 self.failures += 1;
                 Err(error)
             }
@@ -155,29 +154,8 @@ impl State {
     }
 }
 
-/// Twice as long after every failure, and never the same for two who failed together.
-fn pause(failures: u32) -> Duration {
-    let pause = (FIRST_PAUSE * 2_u32.saturating_pow(failures.min(20))).min(LONGEST_PAUSE);
-    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
 impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TokenSource(…)")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_a_limit_and_differ() {
-        assert!(pause(0) <= FIRST_PAUSE && pause(0) >= FIRST_PAUSE / 2);
-        for failures in 0..40 {
-            assert!(pause(failures) <= LONGEST_PAUSE);
-        }
-        assert!(pause(40) >= LONGEST_PAUSE / 2);
-        assert_ne!(pause(10), pause(10));
     }
 }

@@ -4,13 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRef;
-use shared_claims::{Signer, Verifier};
+use service_shell::request_log::chain;
+use service_shell::sqlite::StorageError;
+use shared_claims::wire::FeedHello;
+use shared_claims::{Clock, NumericDate, Signer, Verifier};
 use tokio::task::JoinHandle;
 
+use crate::audit::AuditLog;
 use crate::clients::Clients;
 use crate::config::{Config, Registration};
 use crate::grants::Grants;
 use crate::hashing::Passwords;
+use crate::revocations::{RevocationFeed, Subscriber};
 use crate::sessions::Sessions;
 use crate::storage::Store;
 use crate::users::Users;
@@ -27,9 +32,12 @@ pub(crate) struct AppState {
     grants: Grants,
     verifier: Verifier,
     registration: Registration,
+    revocations: RevocationFeed,
+    audit_log: AuditLog,
+    clock: Clock,
     store: Store,
     #[from_ref(skip)]
-    sweep: Arc<JoinHandle<()>>,
+    tasks: Arc<[JoinHandle<()>; 2]>,
 }
 
 impl AppState {
@@ -37,16 +45,20 @@ impl AppState {
         let store = Store::open(&config.database).await?;
         let passwords = Passwords::start(config.hashing)?;
         let tokens = config.tokens;
+        let kids = tokens.verifying_keys.ids().cloned().collect();
         let signer = Signer::new(tokens.signing_key, tokens.parties.clone());
         tracing::info!(key = %signer.key_id(), registration = ?config.registration, "auth-service signs");
-        let access_token_expires = config.sessions.access_token_expires;
+        let (access_token_expires, leeway) = (config.sessions.access_token_expires, tokens.leeway);
+        let lifetime = NumericDate(0).after(config.sessions.access_token_taken_for());
+        store
+            .set_access_token_lifetime(lifetime.0, config.clock.now().into())
+            .await?;
         let sessions = Sessions::new(
             store.clone(),
             signer.clone(),
             config.sessions,
             config.clock.clone(),
         );
-        let sweep = tokio::spawn(sweep(sessions.clone()));
         config
             .bootstrap
             .apply(&store, &passwords, &config.clock)
@@ -55,8 +67,24 @@ impl AppState {
             .for_the_issuer()
             .with_leeway(tokens.leeway)
             .with_clock(config.clock.clone());
+        let clients = Clients::new(store.clone(), config.clock.clone());
+        let hello = FeedHello {
+            issuer: tokens.parties.issuer().map(str::to_owned),
+            audience: tokens.parties.audience().map(str::to_owned),
+            kids,
+            access_token_expires: access_token_expires.as_secs(),
+            leeway: leeway.as_secs(),
+        };
+        let (revocations, looking) =
+            RevocationFeed::start(store.clone(), clients.clone(), config.clock.clone(), hello);
+        let sweep = tokio::spawn(sweep(
+            store.clone(),
+            sessions.clone(),
+            config.clock.clone(),
+            config.audit_retention,
+        ));
         let grants = Grants {
-            store: store.clone(),
+            clients: clients.clone(),
             sessions: sessions.clone(),
             signer,
             verifier: verifier.clone(),
@@ -66,35 +94,64 @@ impl AppState {
             clock: config.clock.clone(),
         };
         Ok(Self {
-            clients: Clients::new(store.clone(), config.clock.clone()),
+            clients,
             grants,
             users: Users::new(store.clone(), passwords, config.clock.clone()),
             sessions,
             verifier,
             registration: config.registration,
+            revocations,
+            audit_log: AuditLog::new(store.clone()),
+            clock: config.clock,
             store,
-            sweep: Arc::new(sweep),
+            tasks: Arc::new([sweep, looking]),
         })
     }
 
+    /// What ends with `shutdown`, having let the feed's streams end first.
+    pub(crate) fn stopping(
+        &self,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        self.revocations.close_on(shutdown)
+    }
+
     pub(crate) async fn stop(self) {
-        self.sweep.abort();
+        for task in &*self.tasks {
+            task.abort();
+        }
         self.store.close().await;
     }
 }
 
-async fn sweep(sessions: Sessions) {
+async fn sweep(store: Store, sessions: Sessions, clock: Clock, audit_retention: Duration) {
     let mut turns = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         turns.tick().await;
-        match sessions.forget_expired().await {
-            Ok(0) => {}
-            Ok(forgotten) => tracing::info!(forgotten, "deleted expired sessions"),
-            // What could not be deleted this time is deleted next time.
-            Err(error) => tracing::error!(
-                "expired sessions could not be deleted: {:#}",
-                anyhow::Error::from(error)
+        let now = clock.now();
+        let swept = async {
+            Ok::<_, StorageError>([
+                sessions.forget_expired().await?,
+                store.delete_forgotten_revocations(now.into()).await?,
+                store
+                    .delete_subscribers_silent_since(now - Subscriber::FORGOTTEN)
+                    .await?,
+                store
+                    .delete_audit_events_before(now - audit_retention)
+                    .await?,
+            ])
+        };
+        match swept.await {
+            Ok([0, 0, 0, 0]) => {}
+            Ok([sessions, revocations, subscribers, audit_events]) => tracing::info!(
+                sessions,
+                revocations,
+                subscribers,
+                audit_events,
+                "deleted what nobody can ask for any more"
             ),
+            // What could not be deleted this time is deleted next time.
+            Err(error) => tracing::error!("old rows could not be deleted: {}", chain(&error)),
         }
     }
 }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use service_shell::settings::SettingError;
 use shared_claims::{ClientId, Clock, Scope, Subject};
 
+use crate::audit::Author;
 use crate::clients::{ClientSecret, client_id};
 use crate::hashing::Passwords;
 use crate::password::Password;
@@ -140,28 +141,32 @@ impl Bootstrap {
         passwords: &Passwords,
         clock: &Clock,
     ) -> anyhow::Result<()> {
-        let now = clock.now();
+        let (now, by) = (clock.now(), Author::bootstrap_file());
         for (id, secret, scope) in &self.clients {
-            if store.declare_client(id, &secret.hash(), scope, now).await? {
+            let secret = secret.hash();
+            let declared = store.declare_client(id, &secret, scope, &by, now);
+            if declared.await? {
                 tracing::info!(client = %id, %scope, "declared a client");
             }
         }
         for (username, password, scope) in &self.users {
-            if store.user_by_name(username).await?.is_none() {
-                let user = User {
-                    id: Subject::generate(),
-                    username: username.clone(),
-                    password_hash: passwords.hash(password.clone()).await?,
-                    scope: scope.clone(),
-                    created_at: now,
-                    last_login_at: None,
-                    disabled_at: None,
-                };
-                if store.add_user(&user).await? {
-                    tracing::info!(user = %user.id, "declared a user");
-                }
+            if let Some(user) = store.user_by_name(username).await? {
+                let scope = scope.as_ref();
+                store.set_user_scope(&user.id, scope, &by, now).await?;
+                continue;
             }
-            store.declare_scope(username, scope.as_ref()).await?;
+            let user = User {
+                id: Subject::generate(),
+                username: username.clone(),
+                password_hash: passwords.hash(password.clone()).await?,
+                scope: scope.clone(),
+                created_at: now,
+                last_login_at: None,
+                disabled_at: None,
+            };
+            if store.add_user(&user, &by).await? {
+                tracing::info!(user = %user.id, "declared a user");
+            }
         }
         Ok(())
     }

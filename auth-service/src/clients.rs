@@ -8,9 +8,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
+use service_shell::settings::duration;
 use service_shell::sqlite::StorageError;
 use shared_claims::{ClientId, Clock, Scope};
 
+use crate::audit::Author;
 use crate::storage::Store;
 
 /// What a client holds. It is shown once, when it is made.
@@ -134,6 +136,18 @@ pub(crate) fn client_id(text: &str) -> Result<ClientId, ClientRefused> {
     }
 }
 
+/// How long the old secret stays good after a rotation, unless something else is asked for.
+pub(crate) const USUAL_OVERLAP: Duration = Duration::from_hours(1);
+
+/// How long an old secret is to stay good.
+pub(crate) fn overlap(text: &str) -> Result<Duration, String> {
+    let overlap = duration(text)?;
+    if overlap > Duration::from_hours(366 * 24) {
+        return Err("use a duration from 0s to 366d".to_owned());
+    }
+    Ok(overlap)
+}
+
 /// Keeps clients and lets them in.
 #[derive(Clone, Debug)]
 pub(crate) struct Clients {
@@ -157,13 +171,14 @@ impl Clients {
         Ok(client.filter(|client| client.knows(&presented, now) && client.disabled_at.is_none()))
     }
 
-    /// A new client and its secret. `None`: the id is taken.
+    /// A new client with a new secret. `None`: the id is taken.
     pub(crate) async fn add(
         &self,
         id: ClientId,
-        secret: ClientSecret,
         scope: Scope,
+        by: &Author,
     ) -> Result<Option<ClientSecret>, StorageError> {
+        let secret = ClientSecret::generate();
         let client = Client {
             id,
             secret: secret.hash(),
@@ -172,7 +187,18 @@ impl Clients {
             created_at: self.clock.now(),
             disabled_at: None,
         };
-        Ok(self.store.add_client(&client).await?.then_some(secret))
+        Ok(self.store.add_client(&client, by).await?.then_some(secret))
+    }
+
+    /// Every client.
+    pub(crate) async fn list(&self) -> Result<Vec<Client>, StorageError> {
+        self.store.clients().await
+    }
+
+    /// Whether there is such a client, and it is not disabled.
+    pub(crate) async fn is_enabled(&self, id: &ClientId) -> Result<bool, StorageError> {
+        let client = self.store.client(id).await?;
+        Ok(client.is_some_and(|client| client.disabled_at.is_none()))
     }
 
     /// Gives a client a new secret; the old one is good for the overlap. `None`: there is no such client.
@@ -180,11 +206,12 @@ impl Clients {
         &self,
         id: &ClientId,
         overlap: Duration,
+        by: &Author,
     ) -> Result<Option<ClientSecret>, StorageError> {
-        let secret = ClientSecret::generate();
+        let (secret, now) = (ClientSecret::generate(), self.clock.now());
         let rotated = self
             .store
-            .rotate_client_secret(id, &secret.hash(), self.clock.now() + overlap)
+            .rotate_client_secret(id, &secret.hash(), now + overlap, by, now)
             .await?;
         Ok(rotated.then_some(secret))
     }
@@ -194,10 +221,15 @@ impl Clients {
         &self,
         id: &ClientId,
         disabled: bool,
+        by: &Author,
     ) -> Result<bool, StorageError> {
-        self.store
-            .set_client_disabled(id, disabled.then(|| self.clock.now()))
-            .await
+        let now = self.clock.now();
+        self.store.set_client_disabled(id, disabled, by, now).await
+    }
+
+    /// Removes a client. `false`: there is no such client.
+    pub(crate) async fn remove(&self, id: &ClientId, by: &Author) -> Result<bool, StorageError> {
+        self.store.remove_client(id, by, self.clock.now()).await
     }
 }
 

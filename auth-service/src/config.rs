@@ -92,6 +92,12 @@ pub struct AuthSettings {
     /// How long after a login the password has to be given again, however often the session was refreshed
     #[arg(long, env = "AUTH_SESSION_MAX_AGE", value_name = "DURATION", default_value = "30d", value_parser = session_age, global = true)]
     auth_session_max_age: Duration,
+    /// Sessions of one user that go on at the most: with one more, the least recently used ends
+    #[arg(long, env = "AUTH_SESSIONS_PER_USER", value_name = "COUNT", default_value = "100", value_parser = sessions_per_user, global = true)]
+    auth_sessions_per_user: u32,
+    /// How long events are kept in the audit log
+    #[arg(long, env = "AUTH_AUDIT_RETENTION", value_name = "DURATION", default_value = "90d", value_parser = retention, global = true)]
+    auth_audit_retention: Duration,
     /// TOML file with users and clients to be there at every start
     #[arg(long, env = "AUTH_BOOTSTRAP_FILE", value_name = "FILE", global = true)]
     auth_bootstrap_file: Option<PathBuf>,
@@ -115,6 +121,8 @@ pub struct Config {
     pub tokens: TokenConfig,
     /// Lifetimes and the rules of refreshing.
     pub sessions: SessionPolicy,
+    /// How long events are kept in the audit log.
+    pub audit_retention: Duration,
     /// How much password hashing there may be.
     pub hashing: HashingLimits,
     /// Who may register.
@@ -146,7 +154,9 @@ impl Config {
                     leeway,
                 },
                 default_scope: "profile:read profile:write".parse().expect("it is a scope"),
+                most_per_user: 100,
             },
+            audit_retention: Duration::from_hours(90 * 24),
             hashing: HashingLimits::default(),
             registration: Registration::Closed,
             bootstrap: Bootstrap::default(),
@@ -187,7 +197,9 @@ impl AuthSettings {
                     leeway: tokens.leeway,
                 },
                 default_scope: self.auth_default_scope,
+                most_per_user: self.auth_sessions_per_user,
             },
+            audit_retention: self.auth_audit_retention,
             hashing: HashingLimits {
                 concurrency,
                 queue: self.auth_hashing_queue.unwrap_or(64 * concurrency),
@@ -221,6 +233,20 @@ fn session_age(text: &str) -> Result<Duration, String> {
         return Err("use whole seconds, from 1s to 3660d".to_owned());
     }
     Ok(age)
+}
+
+fn sessions_per_user(text: &str) -> Result<u32, String> {
+    let most = count(text, 10_000)?;
+    u32::try_from(most).map_err(|error| error.to_string())
+}
+
+fn retention(text: &str) -> Result<Duration, String> {
+    let retention = duration(text)?;
+    if (Duration::from_hours(24)..=MAX_SESSION_AGE).contains(&retention) {
+        Ok(retention)
+    } else {
+        Err("use a duration from 1d to 3660d".to_owned())
+    }
 }
 
 fn hashing_deadline(text: &str) -> Result<Duration, String> {

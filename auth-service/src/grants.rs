@@ -1,5 +1,6 @@
 //! What clients are granted: tokens for themselves, and tokens on behalf of a user whose token they hold.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use service_shell::sqlite::StorageError;
@@ -9,9 +10,8 @@ use shared_claims::{
     TokenError, TokenId, Verifier,
 };
 
-use crate::clients::Client;
+use crate::clients::{Client, Clients};
 use crate::sessions::{RefreshError, Sessions};
-use crate::storage::Store;
 
 /// What a client must be allowed to ask for, to exchange users' tokens.
 pub(crate) const EXCHANGE_SCOPE: &str = "token:exchange";
@@ -58,7 +58,7 @@ pub(crate) struct Introspected {
 /// Grants tokens to clients.
 #[derive(Clone, Debug)]
 pub(crate) struct Grants {
-    pub(crate) store: Store,
+    pub(crate) clients: Clients,
     pub(crate) sessions: Sessions,
     pub(crate) signer: Signer,
     pub(crate) verifier: Verifier,
@@ -101,9 +101,10 @@ impl Grants {
         &self,
         token: &str,
         asked: Option<Scope>,
+        ip: Option<IpAddr>,
     ) -> Result<TokenPair, GrantError> {
         let claims = self.verifier.refresh(token).map_err(RefreshError::from)?;
-        Ok(self.sessions.refresh(&claims, asked).await?)
+        Ok(self.sessions.refresh(&claims, asked, ip).await?)
     }
 
     /// A token on behalf of a user (RFC 8693): with no more scope than the user's own, for one audience, good for no
@@ -181,21 +182,21 @@ impl Grants {
     }
 
     /// Ends the session of a token (RFC 7009). A token that is not good any more, or was never, needs no ending.
-    pub(crate) async fn revoke(&self, token: &str) -> Result<(), StorageError> {
+    pub(crate) async fn revoke(&self, token: &str, ip: Option<IpAddr>) -> Result<(), StorageError> {
         let Ok(presented) = self.verifier.either(token) else {
             return Ok(());
         };
-        match self.sessions.log_out(&presented).await {
+        match self.sessions.log_out(&presented, ip).await {
             Err(RefreshError::Storage(error)) => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// A service's token is good as long as its account is: the issuer need not wait for the expiry.
-    async fn confirm(&self, claims: &AccessClaims) -> Result<(), RefreshError> {
+    /// Whether an access token is good by the tables, whatever it says itself: the session of a user goes on, and the
+    /// account of a service is there and not disabled. The issuer need not wait for the expiry.
+    pub(crate) async fn confirm(&self, claims: &AccessClaims) -> Result<(), RefreshError> {
         if let Some(id) = &claims.client_id {
-            let client = self.store.client(id).await?;
-            return if client.is_some_and(|client| client.disabled_at.is_none()) {
+            return if self.clients.is_enabled(id).await? {
                 Ok(())
             } else {
                 Err(TokenError::Revoked.into())

@@ -4,6 +4,7 @@
 //! [`serve`] is the whole service: the binary, the tests and the local stack all call it.
 
 mod app;
+mod audit;
 mod bootstrap;
 mod cli;
 mod clients;
@@ -12,6 +13,7 @@ mod grants;
 mod hashing;
 mod http;
 mod password;
+mod revocations;
 mod sessions;
 mod storage;
 mod users;
@@ -33,7 +35,8 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let state = AppState::start(config).await?;
     tracing::info!(address = %listener.local_addr()?, "auth-service listens");
-    let served = service_shell::serve::serve(http::router(state.clone()), listener, shutdown).await;
+    let stopping = state.stopping(shutdown);
+    let served = service_shell::serve::serve(http::router(state.clone()), listener, stopping).await;
     state.stop().await;
     served
 }

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use precis_profiles::UsernameCaseMapped;
 use precis_profiles::precis_core::profile::PrecisFastInvocation;
 use service_shell::sqlite::StorageError;
-use shared_claims::{Clock, Scope, Subject};
+use shared_claims::{Clock, Scope, SessionId, Subject};
 
+use crate::audit::{Author, Happening, Note};
 use crate::hashing::{Checked, HashingError, PasswordHash, Passwords};
 use crate::password::Password;
-use crate::sessions::EndReason;
 use crate::storage::Store;
 
 /// A user's name in its one spelling (RFC 8265 section 3.3), so that `Cosmo` and `cosmo` are one user.
@@ -122,6 +122,19 @@ pub(crate) enum AuthenticateError {
     Storage(#[from] StorageError),
 }
 
+impl AuthenticateError {
+    /// For the audit log; nothing for what is nobody's fault but ours.
+    fn slug(&self) -> Option<&'static str> {
+        match self {
+            Self::Unknown => Some("unknown_user"),
+            Self::WrongPassword => Some("wrong_password"),
+            Self::Disabled => Some("user_disabled"),
+            Self::ChangedMeanwhile => Some("changed_meanwhile"),
+            Self::Hashing(_) | Self::Storage(_) => None,
+        }
+    }
+}
+
 /// Registers users and lets them in.
 #[derive(Clone, Debug)]
 pub(crate) struct Users {
@@ -146,6 +159,7 @@ impl Users {
         username: Username,
         password: Password,
         scope: Option<Scope>,
+        by: &Author,
     ) -> Result<User, RegisterError> {
         if self.store.user_by_name(&username).await?.is_some() {
             return Err(RegisterError::UsernameTaken);
@@ -160,7 +174,7 @@ impl Users {
             last_login_at: None,
             disabled_at: None,
         };
-        if self.store.add_user(&user).await? {
+        if self.store.add_user(&user, by).await? {
             Ok(user)
         } else {
             Err(RegisterError::UsernameTaken)
@@ -172,24 +186,71 @@ impl Users {
         &self,
         username: Option<Username>,
         password: Password,
+        by: &Author,
     ) -> Result<User, AuthenticateError> {
         let user = match username {
             Some(username) => self.store.user_by_name(&username).await?,
             None => None,
         };
-        let hash = user.as_ref().map(|user| user.password_hash.clone());
-        let checked = self.passwords.check(hash, password.clone()).await?;
+        let checked = self.check(user.as_ref(), password, by, Happening::LoginFailed);
+        let outdated = checked.await?;
         let user = user.ok_or(AuthenticateError::Unknown)?;
-        if checked == Checked::Wrong {
-            return Err(AuthenticateError::WrongPassword);
+        match outdated {
+            Some(password) => Ok(self.hash_again(user, password).await),
+            None => Ok(user),
         }
-        if user.disabled_at.is_some() {
-            return Err(AuthenticateError::Disabled);
+    }
+
+    /// Replaces the password of a user who knows it, and ends all of their sessions but one.
+    pub(crate) async fn change_password(
+        &self,
+        id: &Subject,
+        current: Password,
+        new: Password,
+        except: Option<&SessionId>,
+        by: &Author,
+    ) -> Result<(), AuthenticateError> {
+        let now = self.clock.now();
+        let user = self.store.account(id, now).await?.map(|(user, _)| user);
+        self.check(user.as_ref(), current, by, Happening::PasswordChangeFailed)
+            .await?;
+        let user = user.ok_or(AuthenticateError::Unknown)?;
+        let hash = self.passwords.hash(new).await?;
+        let (checked, now) = (Some(&user.password_hash), self.clock.now());
+        let changed = self
+            .store
+            .set_password(id, checked, &hash, except, by, now)
+            .await?;
+        if changed {
+            Ok(())
+        } else {
+            Err(AuthenticateError::ChangedMeanwhile)
         }
-        if checked == Checked::RightButOutdated {
-            return Ok(self.hash_again(user, password).await);
+    }
+
+    /// Checks a user's password, or that of somebody who is unknown, which costs the same. A right one whose hash is
+    /// outdated is handed back; a failure is noted.
+    async fn check(
+        &self,
+        user: Option<&User>,
+        password: Password,
+        by: &Author,
+        failure: Happening,
+    ) -> Result<Option<Password>, AuthenticateError> {
+        let hash = user.map(|user| user.password_hash.clone());
+        let checked = self.passwords.check(hash, password.clone()).await?;
+        let refused = match (user, checked) {
+            (None, _) => AuthenticateError::Unknown,
+            (Some(_), Checked::Wrong) => AuthenticateError::WrongPassword,
+            (Some(user), _) if user.disabled_at.is_some() => AuthenticateError::Disabled,
+            (Some(_), Checked::Right) => return Ok(None),
+            (Some(_), Checked::RightButOutdated) => return Ok(Some(password)),
+        };
+        if let Some(slug) = refused.slug() {
+            let failed = Note::of_user(failure, user.map(|user| &user.id), by).because(slug);
+            self.store.note(failed, self.clock.now()).await?;
         }
-        Ok(user)
+        Err(refused)
     }
 
     /// Brings a hash to today's parameters, now that the password is at hand. The login does not depend on it.
@@ -216,23 +277,68 @@ impl Users {
 
     /// A user, and how many sessions of theirs go on.
     pub(crate) async fn account(&self, id: &Subject) -> Result<Option<(User, u32)>, StorageError> {
-        self.store
-            .user_with_live_sessions(id, self.clock.now())
-            .await
+        self.store.account(id, self.clock.now()).await
+    }
+
+    /// Users by name, from the first one after the given name on, and how many sessions of theirs go on.
+    pub(crate) async fn accounts(
+        &self,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<(User, u32)>, StorageError> {
+        self.store.accounts(after, limit, self.clock.now()).await
+    }
+
+    /// The id of the user of this name.
+    pub(crate) async fn named(&self, username: &Username) -> Result<Option<Subject>, StorageError> {
+        let user = self.store.user_by_name(username).await?;
+        Ok(user.map(|user| user.id))
     }
 
     /// Sets another password and ends every session of the user. `false`: there is no such user.
     pub(crate) async fn set_password(
         &self,
-        username: &Username,
+        id: &Subject,
         password: Password,
+        by: &Author,
     ) -> Result<bool, SetPasswordError> {
         let hash = self.passwords.hash(password).await?;
-        let (reason, now) = (EndReason::PasswordChanged, self.clock.now());
+        let now = self.clock.now();
         Ok(self
             .store
-            .set_password(username, &hash, reason, now)
+            .set_password(id, None, &hash, None, by, now)
             .await?)
+    }
+
+    /// Keeps a user out and ends their sessions, or lets them in again. `false`: there is no such user.
+    pub(crate) async fn set_disabled(
+        &self,
+        id: &Subject,
+        disabled: bool,
+        by: &Author,
+    ) -> Result<bool, StorageError> {
+        let now = self.clock.now();
+        if disabled {
+            self.store.disable_user(id, by, now).await
+        } else {
+            self.store.enable_user(id, by, now).await
+        }
+    }
+
+    /// Sets what a user may do; none: the default of the service. `false`: there is no such user.
+    pub(crate) async fn set_scope(
+        &self,
+        id: &Subject,
+        scope: Option<&Scope>,
+        by: &Author,
+    ) -> Result<bool, StorageError> {
+        let now = self.clock.now();
+        self.store.set_user_scope(id, scope, by, now).await
+    }
+
+    /// Removes a user and ends their sessions. `false`: there is no such user.
+    pub(crate) async fn remove(&self, id: &Subject, by: &Author) -> Result<bool, StorageError> {
+        self.store.remove_user(id, by, self.clock.now()).await
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) const DEMO_PASSWORD: &str = "space-corgi";
 
 /// The account that resource-service calls auth-service with, and what it may do.
 pub(crate) const CLIENT_ID: &str = "resource-service";
-pub(crate) const CLIENT_SCOPE: &str = "token:exchange";
+pub(crate) const CLIENT_SCOPE: &str = "revocations:read token:exchange";
 
 /// A folder with a secret and databases.
 pub(crate) struct DataDir {

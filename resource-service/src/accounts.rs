@@ -6,7 +6,7 @@ use auth_client::{CallError, Exchange, FetchError, Issuer, ServiceClient, Trail}
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::config::AccountsConfig;
+use crate::config::AuthServiceConfig;
 
 /// The longest that an account is waited for: the page that it is for is worth more than the account.
 const LIMIT: Duration = Duration::from_millis(2500);
@@ -48,23 +48,16 @@ struct Asking {
 }
 
 impl Accounts {
-    pub(crate) fn new(config: Option<AccountsConfig>) -> anyhow::Result<Self> {
-        let Some(AccountsConfig {
-            auth_url,
-            client_id,
-            client_secret,
-            issuer,
-        }) = config
-        else {
+    pub(crate) fn new(asking: Option<(&Issuer, &AuthServiceConfig)>) -> anyhow::Result<Self> {
+        let Some((issuer, config)) = asking else {
             return Ok(Self(None));
         };
-        let mut me = auth_url.clone();
-        me.set_path(&format!("{}/me", auth_url.path().trim_end_matches('/')));
-        let exchange = Issuer::new(auth_url, client_id, client_secret).exchange();
+        let mut me = config.auth_url.clone();
+        me.set_path(&format!("{}/me", me.path().trim_end_matches('/')));
         // The token is for auth-service and nobody else, and it needs no scope there.
-        let exchange = match issuer {
-            Some(issuer) => exchange.for_audience(issuer),
-            None => exchange,
+        let exchange = match &config.issuer {
+            Some(audience) => issuer.exchange().for_audience(audience),
+            None => issuer.exchange(),
         };
         let http = reqwest::Client::builder()
             .no_proxy()

@@ -1,10 +1,13 @@
 //! The one place where things are wired together.
 
+use std::sync::Arc;
+
+use auth_client::{Issuer, Subscription};
 use axum::extract::FromRef;
 use shared_claims::{Clock, Verifier};
 
 use crate::accounts::Accounts;
-use crate::config::Config;
+use crate::config::{AuthServiceConfig, Config};
 use crate::dashboard::Dashboards;
 use crate::profiles::Profiles;
 use crate::storage::Store;
@@ -15,9 +18,14 @@ pub(crate) struct AppState {
     profiles: Profiles,
     dashboards: Dashboards,
     verifier: Verifier,
+    feed: Feed,
     store: Store,
     clock: Clock,
 }
+
+/// The subscription to auth-service's revocation feed, if this service has an account to listen with.
+#[derive(Clone, Debug)]
+pub(crate) struct Feed(pub(crate) Option<Arc<Subscription>>);
 
 impl AppState {
     pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
@@ -29,25 +37,47 @@ impl AppState {
             .map(ToString::to_string)
             .collect();
         tracing::info!(keys = keys.join(" "), "resource-service verifies");
-        if config.accounts.is_none() {
+        let verifier = Verifier::new(tokens.verifying_keys, tokens.parties)
+            .with_leeway(tokens.leeway)
+            .with_clock(config.clock.clone());
+        let issuer = config.auth_service.as_ref().map(|auth_service| {
+            let AuthServiceConfig {
+                auth_url,
+                client_id,
+                client_secret,
+                ..
+            } = auth_service.clone();
+            (
+                Issuer::new(auth_url, client_id, client_secret),
+                auth_service,
+            )
+        });
+        if issuer.is_none() {
             tracing::warn!(
-                "RESOURCE_CLIENT_ID and RESOURCE_CLIENT_SECRET are not set: auth-service is not asked for accounts"
+                "RESOURCE_CLIENT_ID and RESOURCE_CLIENT_SECRET are not set: auth-service is not asked for accounts, and ended \
+                 sessions are refused when their access tokens expire, no sooner"
             );
         }
-        let accounts = Accounts::new(config.accounts)?;
+        let asking = issuer.as_ref().map(|(issuer, config)| (issuer, *config));
+        let accounts = Accounts::new(asking)?;
+        let subscription = asking.map(|(issuer, config)| {
+            Subscription::start(issuer, verifier.clone(), config.feed.clone())
+        });
         let profiles = Profiles::new(store.clone(), config.clock.clone());
         Ok(Self {
             dashboards: Dashboards::new(profiles.clone(), accounts, config.clock.clone()),
             profiles,
-            verifier: Verifier::new(tokens.verifying_keys, tokens.parties)
-                .with_leeway(tokens.leeway)
-                .with_clock(config.clock.clone()),
+            verifier,
+            feed: Feed(subscription.map(Arc::new)),
             store,
             clock: config.clock,
         })
     }
 
     pub(crate) async fn stop(self) {
+        if let Feed(Some(subscription)) = &self.feed {
+            subscription.stop().await;
+        }
         self.store.close().await;
     }
 }

@@ -1,9 +1,11 @@
 //! The settings of resource-service, and what they come to.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Args;
+use auth_client::FeedOptions;
+use clap::{Args, ValueEnum};
 use reqwest::Url;
 use secrecy::SecretString;
 use service_shell::settings::{
@@ -66,6 +68,25 @@ pub struct ResourceSettings {
         global = true
     )]
     pub resource_client_secret_file: Option<PathBuf>,
+    /// What to do when auth-service has not been heard for 45 s: go on with what is known of ended sessions (lenient), or
+    /// take no token (strict)
+    #[arg(
+        long,
+        env = "RESOURCE_REVOCATION",
+        value_name = "POLICY",
+        default_value = "lenient",
+        global = true
+    )]
+    resource_revocation: Revocation,
+}
+
+/// What to do while it cannot be known which sessions have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Revocation {
+    /// Go on with what is known.
+    Lenient,
+    /// Take no token.
+    Strict,
 }
 
 /// Everything that resource-service needs to serve.
@@ -75,15 +96,15 @@ pub struct Config {
     pub database: DatabaseUrl,
     /// Keys, issuer and audience.
     pub tokens: TokenConfig,
-    /// How auth-service is asked for accounts; not at all without.
-    pub accounts: Option<AccountsConfig>,
+    /// How auth-service is asked for accounts, and listened to; not at all without.
+    pub auth_service: Option<AuthServiceConfig>,
     /// Where the time comes from.
     pub clock: Clock,
 }
 
-/// How auth-service is asked.
+/// How auth-service is asked, and listened to.
 #[derive(Clone, Debug)]
-pub struct AccountsConfig {
+pub struct AuthServiceConfig {
     /// Where auth-service is.
     pub auth_url: Url,
     /// Who we are to it.
@@ -92,6 +113,8 @@ pub struct AccountsConfig {
     pub client_secret: SecretString,
     /// The audience of tokens for auth-service itself.
     pub issuer: Option<String>,
+    /// How the revocation feed is listened to.
+    pub feed: FeedOptions,
 }
 
 impl ResourceSettings {
@@ -107,13 +130,25 @@ impl ResourceSettings {
             "RESOURCE_CLIENT_SECRET_FILE",
             self.resource_client_secret_file.as_deref(),
         )?;
-        let accounts = match (self.resource_client_id, secret) {
-            (Some(client_id), Some(client_secret)) => Some(AccountsConfig {
+        let strict = self.resource_revocation == Revocation::Strict;
+        let auth_service = match (self.resource_client_id, secret) {
+            (Some(client_id), Some(client_secret)) => Some(AuthServiceConfig {
                 auth_url: self.auth_url,
                 client_id,
                 client_secret,
                 issuer: tokens.parties.issuer().map(str::to_owned),
+                feed: FeedOptions {
+                    strict,
+                    ..FeedOptions::new(name_of_this(self.resource_listen))
+                },
             }),
+            (None, None) if strict => {
+                return Err(SettingError {
+                    setting: "RESOURCE_REVOCATION",
+                    fault: "without a service account auth-service cannot be listened to, so that no token would ever be taken".to_owned(),
+                    remedy: "set RESOURCE_CLIENT_ID and RESOURCE_CLIENT_SECRET, or use lenient",
+                });
+            }
             (None, None) => None,
             (id, _) => {
                 let (setting, other) = ("RESOURCE_CLIENT_ID", "RESOURCE_CLIENT_SECRET");
@@ -132,8 +167,18 @@ impl ResourceSettings {
         Ok(Config {
             database: self.resource_database_url,
             tokens,
-            accounts,
+            auth_service,
             clock: Clock::system(),
         })
     }
+}
+
+/// What tells this process apart from others, for people.
+fn name_of_this(listen: SocketAddr) -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = match host.trim() {
+        "" => "localhost",
+        host => host,
+    };
+    format!("resource-service@{host}:{}", listen.port())
 }

@@ -6,6 +6,7 @@ use axum::extract::{FromRequest, Request};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 use crate::problem::Problem;
 
@@ -106,6 +107,21 @@ fn known_characters(field: &str) -> String {
         })
         .take(64)
         .collect()
+}
+
+/// The value of a field that stands in the body, be it as null.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Nullable<T>(pub Option<T>);
+
+/// Tells a field that is null from one that is not there: `#[serde(default, deserialize_with = "stated")]`.
+///
+/// # Errors
+/// The value is neither null nor a `T`.
+pub fn stated<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Nullable<T>>, D::Error> {
+    Nullable::deserialize(deserializer).map(Some)
 }
 
 /// Checks the fields of a body and collects what is wrong, so that a client learns all of it at once.

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::claims::{AccessClaims, NumericDate, Payload, RefreshClaims, TokenType};
 use crate::clock::Clock;
 use crate::error::{InvalidToken, TokenError};
-use crate::id::KeyId;
+use crate::id::{KeyId, SessionId, Subject};
 use crate::key::{SigningKey, VerifyingKey, VerifyingKeys};
 use crate::revocation::RevokedSessions;
 
@@ -159,6 +159,17 @@ pub enum Presented {
     Refresh(RefreshClaims),
 }
 
+impl Presented {
+    /// `sub`: whom the token speaks of.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        match self {
+            Self::Access(claims) => &claims.subject,
+            Self::Refresh(claims) => &claims.subject,
+        }
+    }
+}
+
 /// Verifies tokens on the spot, asking nobody. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Verifier(Arc<Checks>);
@@ -214,6 +225,57 @@ impl Verifier {
     pub fn with_revoked(mut self, revoked: RevokedSessions) -> Self {
         Arc::make_mut(&mut self.0).revoked = revoked;
         self
+    }
+
+    /// The ids of the keys that tokens are verified with.
+    #[must_use]
+    pub fn key_ids(&self) -> Vec<KeyId> {
+        self.0.keys.ids().cloned().collect()
+    }
+
+    /// Who issues the tokens and for whom.
+    #[must_use]
+    pub fn parties(&self) -> &Parties {
+        &self.0.parties
+    }
+
+    /// How much after its `exp` a token is still taken.
+    #[must_use]
+    pub fn leeway(&self) -> Duration {
+        self.0.leeway
+    }
+
+    /// Where the time comes from.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// The sessions whose access tokens are refused.
+    #[must_use]
+    pub fn revoked(&self) -> &RevokedSessions {
+        &self.0.revoked
+    }
+
+    /// Ends when the token of these claims is good no more: its session has been revoked, it has expired, or nothing is
+    /// taken at all for the moment. For answers that go on for long, such as streams, which are to be cut then:
+    /// `stream.take_until(verifier.ended(&claims))`.
+    pub fn ended(&self, claims: &AccessClaims) -> impl Future<Output = ()> + Send + use<> {
+        /// The clock may be another than the runtime's.
+        const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+        let (checks, session, expires_at) = (
+            Arc::clone(&self.0),
+            claims.session.clone(),
+            claims.expires_at,
+        );
+        async move {
+            let mut changes = checks.revoked.changes();
+            while checks.still_good(session.as_ref()).is_ok()
+                && expires_at.after(checks.leeway) > checks.clock.now().into()
+            {
+                let _ = tokio::time::timeout(LONGEST_SLEEP, changes.changed()).await;
+            }
+        }
     }
 
     /// The claims of a good access token.
@@ -278,16 +340,23 @@ impl Verifier {
             TokenType::Refresh => Ok(Presented::Refresh(payload.into_refresh()?)),
             TokenType::Access => {
                 let claims = payload.into_access();
-                if claims
-                    .session
-                    .as_ref()
-                    .is_some_and(|session| checks.revoked.contains(session))
-                {
-                    return Err(TokenError::Revoked);
-                }
+                checks.still_good(claims.session.as_ref())?;
                 Ok(Presented::Access(claims))
             }
         }
+    }
+}
+
+impl Checks {
+    /// What the token itself cannot know.
+    fn still_good(&self, session: Option<&SessionId>) -> Result<(), TokenError> {
+        if session.is_some_and(|session| self.revoked.contains(session)) {
+            return Err(TokenError::Revoked);
+        }
+        if self.revoked.is_suspended() {
+            return Err(TokenError::Suspended);
+        }
+        Ok(())
     }
 }
 
@@ -338,7 +407,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::id::SessionId;
     use crate::key::SharedSecret;
 
     const NOW: i64 = 1_790_000_000;
@@ -430,8 +498,65 @@ mod tests {
     }
 
     #[test]
-    fn no_debug_output_shows_a_token() {
-        let token = signer().access(&AccessClaims {
+    fn while_the_set_is_suspended_no_token_is_taken_and_a_revoked_one_is_still_told_apart() {
+        let sessions = RevokedSessions::new();
+        let verifier = verifier().with_revoked(sessions.clone());
+        let token = |session: &str| {
+            signer().access(&AccessClaims {
+                session: Some(session.into()),
+                expires_at: NumericDate(NOW + 9),
+                ..claims()
+            })
+        };
+        sessions.insert("gone".into(), NumericDate(i64::MAX));
+        sessions.suspend();
+        let refusals = ["here", "gone"].map(|session| verifier.access(token(session).expose()));
+        assert_eq!(
+            refusals,
+            [Err(TokenError::Suspended), Err(TokenError::Revoked)]
+        );
+        assert!(
+            verifier
+                .access("x")
+                .is_err_and(|error| error.status() == 401)
+        );
+        sessions.resume();
+        assert!(verifier.access(token("here").expose()).is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_the_end_of_a_token_hears_of_each_kind_of_end_and_of_no_other() {
+        let clock = Clock::manual(Timestamp::from_second(NOW).unwrap());
+        let claims = AccessClaims {
+            session: Some("one".into()),
+            expires_at: NumericDate(NOW + 9),
+            ..claims()
+        };
+        let waiting = |sessions: &RevokedSessions| {
+            let verifier = verifier().with_clock(clock.clone());
+            tokio::spawn(verifier.with_revoked(sessions.clone()).ended(&claims))
+        };
+        let sessions = RevokedSessions::new();
+        let ended = waiting(&sessions);
+        tokio::task::yield_now().await;
+        sessions.insert("two".into(), NumericDate(i64::MAX));
+        tokio::task::yield_now().await;
+        assert!(!ended.is_finished());
+        sessions.insert("one".into(), NumericDate(i64::MAX));
+        ended.await.unwrap();
+
+        let sessions = RevokedSessions::new();
+        let ended = waiting(&sessions);
+        sessions.suspend();
+        ended.await.unwrap();
+
+        let ended = waiting(&RevokedSessions::new());
+        clock.advance(Duration::from_secs(9));
+        ended.await.unwrap();
+    }
+
+    fn claims() -> AccessClaims {
+        AccessClaims {
             subject: "user".into(),
             audience: Vec::new(),
             preferred_username: None,
@@ -444,7 +569,12 @@ mod tests {
             id: None,
             issued_at: None,
             expires_at: NumericDate(NOW),
-        });
+        }
+    }
+
+    #[test]
+    fn no_debug_output_shows_a_token() {
+        let token = signer().access(&claims());
         assert_eq!(format!("{token:?}"), "AccessToken(…)");
     }
 }

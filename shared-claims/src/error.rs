@@ -27,6 +27,11 @@ pub enum TokenError {
     /// The token's session has ended.
     #[error("Token has been revoked")]
     Revoked,
+    /// It is not known at the moment which sessions have ended, and so nothing is taken.
+    #[error(
+        "This service does not know at the moment which sessions have ended; try again shortly"
+    )]
+    Suspended,
     /// The token comes from a refresh, and this operation wants the password to have been given for it.
     #[error("Fresh token required")]
     FreshRequired,
@@ -108,17 +113,19 @@ impl TokenError {
             Self::Invalid(_) => "invalid_token",
             Self::WrongType { .. } => "wrong_token_type",
             Self::Revoked => "token_revoked",
+            Self::Suspended => "not_ready",
             Self::FreshRequired => "fresh_token_required",
             Self::WrongCaller { .. } => "wrong_caller",
             Self::InsufficientScope { .. } => "insufficient_scope",
         }
     }
 
-    /// The HTTP status: 403 for a good token that allows too little, otherwise 401.
+    /// The HTTP status: 403 for a good token that allows too little, 503 while nothing is taken, otherwise 401.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
             Self::InsufficientScope { .. } | Self::WrongCaller { .. } => 403,
+            Self::Suspended => 503,
             _ => 401,
         }
     }
@@ -129,22 +136,21 @@ impl TokenError {
         ErrorBody::new(self.code(), self.to_string())
     }
 
-    /// The `WWW-Authenticate` challenge (RFC 6750 section 3). A request without a token learns no error code from it.
+    /// The `WWW-Authenticate` challenge of a 401 or 403 (RFC 6750 section 3). A request without a token learns no error
+    /// code from it.
     #[must_use]
-    pub fn challenge(&self) -> String {
+    pub fn challenge(&self) -> Option<String> {
+        let challenge = |code| bearer_challenge(Some((code, &self.to_string())));
         match self {
-            Self::Missing => bearer_challenge(None),
-            Self::MalformedHeader => bearer_challenge(Some(("invalid_request", &self.to_string()))),
-            Self::WrongCaller { .. } => {
-                bearer_challenge(Some(("insufficient_scope", &self.to_string())))
-            }
-            Self::InsufficientScope { required } => {
-                format!(
-                    "{}, scope=\"{required}\"",
-                    bearer_challenge(Some(("insufficient_scope", &self.to_string())))
-                )
-            }
-            _ => bearer_challenge(Some(("invalid_token", &self.to_string()))),
+            Self::Suspended => None,
+            Self::Missing => Some(bearer_challenge(None)),
+            Self::MalformedHeader => Some(challenge("invalid_request")),
+            Self::WrongCaller { .. } => Some(challenge("insufficient_scope")),
+            Self::InsufficientScope { required } => Some(format!(
+                "{}, scope=\"{required}\"",
+                challenge("insufficient_scope")
+            )),
+            _ => Some(challenge("invalid_token")),
         }
     }
 }

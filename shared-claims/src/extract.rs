@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use axum::Json;
 use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
 use axum::response::{IntoResponse, Response};
-use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -211,11 +211,16 @@ impl CallerLog {
 
 impl IntoResponse for TokenError {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status()).expect("401 and 403 are statuses");
+        let status = StatusCode::from_u16(self.status()).expect("401, 403 and 503 are statuses");
         let mut response = (status, Json(self.body())).into_response();
-        let challenge =
-            HeaderValue::try_from(self.challenge()).expect("a challenge is made of visible ASCII");
-        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        let (name, value) = match self.challenge() {
+            Some(challenge) => (
+                WWW_AUTHENTICATE,
+                HeaderValue::try_from(challenge).expect("a challenge is made of visible ASCII"),
+            ),
+            None => (RETRY_AFTER, HeaderValue::from_static("1")),
+        };
+        response.headers_mut().insert(name, value);
         response.extensions_mut().insert(Cause(Arc::new(self)));
         response
     }

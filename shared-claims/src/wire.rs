@@ -1,11 +1,13 @@
-//! The JSON bodies that every service of the workspace answers with.
+//! The JSON that services of the workspace exchange: error bodies, token answers, the messages of the revocation feed.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::claims::NumericDate;
 use crate::codec::{AccessToken, RefreshToken};
+use crate::id::{KeyId, SessionId};
 use crate::scope::Scope;
 
 /// The one shape of an error.
@@ -61,4 +63,44 @@ pub fn bearer_challenge(error: Option<(&str, &str)>) -> String {
             )
         }
     }
+}
+
+/// The first event of the revocation feed, `hello`: what issuer and verifiers must agree on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedHello {
+    /// `iss`; null: not issued.
+    pub issuer: Option<String>,
+    /// `aud` of access tokens; null: not issued.
+    pub audience: Option<String>,
+    /// The keys that tokens may be signed with: first the one that new tokens are signed with.
+    pub kids: Vec<KeyId>,
+    /// The lifetime of access tokens, in seconds.
+    pub access_token_expires: u64,
+    /// How far clocks may differ, in seconds.
+    pub leeway: u64,
+}
+
+/// The event `session-revoked` of the revocation feed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRevoked {
+    /// The session whose access tokens are to be refused.
+    pub sid: SessionId,
+    /// Why it ended, for the log.
+    pub reason: String,
+    /// When it ended.
+    pub revoked_at: NumericDate,
+    /// From then on its last access token has expired by itself.
+    pub forget_after: NumericDate,
+}
+
+/// What a subscriber of the revocation feed tells back, so that whoever changes a key knows who has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubscriberReport {
+    /// What the subscriber calls itself, for people.
+    pub name: String,
+    /// The keys that it verifies with.
+    pub kids: Vec<KeyId>,
+    /// The id of the newest event that it has acted upon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_event_id: Option<i64>,
 }

@@ -1,9 +1,14 @@
 //! A client whose calls and answers read as sentences.
 
+use std::time::{Duration, Instant};
+
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
+
+/// How long a server may take to become what it is waited for, on a machine that does other things too.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Calls one server.
 #[derive(Clone, Debug)]
@@ -42,6 +47,16 @@ impl Client {
     pub async fn answers(&self, path: &str) -> bool {
         let answer = self.request(&Method::GET, path).send().await;
         answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// Waits until the server says that it is ready.
+    pub async fn becomes_ready(&self) {
+        let started = Instant::now();
+        while !self.answers("/health/ready").await {
+            let waited = started.elapsed();
+            assert!(waited < PATIENCE, "{} did not become ready", self.base);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// `GET` without a token.

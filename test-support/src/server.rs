@@ -25,7 +25,18 @@ impl Server {
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::start_on("127.0.0.1:0", start).await
+    }
+
+    /// Starts a service on this address.
+    pub async fn start_on<F>(
+        address: &str,
+        start: impl FnOnce(TcpListener, oneshot::Receiver<()>) -> F,
+    ) -> Self
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener
             .local_addr()
             .expect("a bound listener has an address");

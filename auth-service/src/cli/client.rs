@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Subcommand;
-use service_shell::settings::duration;
-use shared_claims::{Clock, Scope};
+use shared_claims::{ClientId, Clock, Scope};
 
 use super::{print, seconds};
-use crate::clients::{ClientSecret, Clients, client_id};
+use crate::audit::Author;
+use crate::clients::{Clients, client_id, overlap};
 use crate::storage::Store;
 
 #[derive(Debug, Subcommand)]
@@ -27,7 +27,7 @@ pub(super) enum ClientCommand {
     RotateSecret {
         id: String,
         /// How long the old secret stays good; 0s: not at all
-        #[arg(long, default_value = "1h", value_parser = duration)]
+        #[arg(long, default_value = "1h", value_parser = overlap)]
         overlap: Duration,
     },
     /// Keep a service account out
@@ -39,52 +39,50 @@ pub(super) enum ClientCommand {
 }
 
 pub(super) async fn run(command: ClientCommand, store: Store) -> anyhow::Result<()> {
-    let clients = Clients::new(store.clone(), Clock::system());
+    let (clients, by) = (
+        Clients::new(store.clone(), Clock::system()),
+        Author::command_line(),
+    );
     let done = match command {
-        ClientCommand::Add { id, scope } => {
-            match clients
-                .add(client_id(&id)?, ClientSecret::generate(), scope)
-                .await?
-            {
-                Some(secret) => print(secret.expose()),
-                None => Err(anyhow::anyhow!("there is a client '{id}' already")),
-            }
-        }
-        ClientCommand::List => list_clients(&store).await,
+        ClientCommand::Add { id, scope } => match clients.add(client_id(&id)?, scope, &by).await? {
+            Some(secret) => print(secret.expose()),
+            None => Err(anyhow::anyhow!("there is a client '{id}' already")),
+        },
+        ClientCommand::List => list_clients(&clients).await,
         ClientCommand::RotateSecret { id, overlap } => {
-            match clients.rotate_secret(&id.as_str().into(), overlap).await? {
+            match clients.rotate_secret(&named(&id), overlap, &by).await? {
                 Some(secret) => print(secret.expose()),
-                None => unknown_client(&id),
+                None => known(false, &id),
             }
         }
         ClientCommand::Disable { id } => {
-            let disabled = clients.set_disabled(&id.as_str().into(), true).await?;
-            if disabled {
-                Ok(())
-            } else {
-                unknown_client(&id)
-            }
+            known(clients.set_disabled(&named(&id), true, &by).await?, &id)
         }
         ClientCommand::Enable { id } => {
-            let enabled = clients.set_disabled(&id.as_str().into(), false).await?;
-            if enabled { Ok(()) } else { unknown_client(&id) }
+            known(clients.set_disabled(&named(&id), false, &by).await?, &id)
         }
-        ClientCommand::Remove { id } => {
-            let removed = store.remove_client(&id.as_str().into()).await?;
-            if removed { Ok(()) } else { unknown_client(&id) }
-        }
+        ClientCommand::Remove { id } => known(clients.remove(&named(&id), &by).await?, &id),
     };
     store.close().await;
     done
 }
 
-fn unknown_client(id: &str) -> anyhow::Result<()> {
-    bail!("there is no client '{}'", id.escape_debug())
+/// An id as it was typed: one that no client can have is merely unknown.
+fn named(id: &str) -> ClientId {
+    id.into()
 }
 
-async fn list_clients(store: &Store) -> anyhow::Result<()> {
+fn known(found: bool, id: &str) -> anyhow::Result<()> {
+    if found {
+        Ok(())
+    } else {
+        bail!("there is no client '{}'", id.escape_debug())
+    }
+}
+
+async fn list_clients(clients: &Clients) -> anyhow::Result<()> {
     let mut table = format!("{:<24}  {:<8}  {:<20}  SCOPE\n", "ID", "STATE", "CREATED");
-    for client in store.clients().await? {
+    for client in clients.list().await? {
         let state = if client.disabled_at.is_some() {
             "disabled"
         } else {

@@ -1,5 +1,6 @@
 //! The commands, one file for each noun.
 
+mod audit;
 mod client;
 mod session;
 mod user;
@@ -13,6 +14,7 @@ use service_shell::{health, logging, serve};
 use shared_claims::SharedSecret;
 use tokio::net::TcpListener;
 
+use self::audit::AuditCommand;
 use self::client::ClientCommand;
 use self::session::SessionCommand;
 use self::user::UserCommand;
@@ -45,15 +47,18 @@ pub struct Cli {
 enum Command {
     /// Serve (the same as no command)
     Serve,
-    /// Add, list, disable and enable users, and set their passwords
+    /// Add, list, disable, enable and remove users, and set their passwords
     #[command(subcommand)]
     User(UserCommand),
-    /// List and revoke sessions
+    /// List and revoke sessions, and list who listens to the revocation feed
     #[command(subcommand)]
     Session(SessionCommand),
     /// Add, list, disable, enable and remove service accounts, and change their secrets
     #[command(subcommand)]
     Client(ClientCommand),
+    /// Read the audit log
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Make secrets
     #[command(subcommand)]
     Secret(SecretCommand),
@@ -87,6 +92,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Some(Command::Client(command)) => {
             client::run(command, Store::open(&cli.store.auth_database_url).await?).await
+        }
+        Some(Command::Audit(command)) => {
+            audit::run(command, Store::open(&cli.store.auth_database_url).await?).await
         }
         Some(Command::Session(command)) => {
             session::run(command, Store::open(&cli.store.auth_database_url).await?).await

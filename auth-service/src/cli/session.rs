@@ -2,43 +2,70 @@
 
 use std::fmt::Write as _;
 
+use anyhow::bail;
 use clap::Subcommand;
-use shared_claims::{Clock, SessionId};
+use jiff::Timestamp;
+use shared_claims::{Clock, KeyId, SessionId, Subject};
 
-use super::{named, print, seconds};
+use super::user::{known, users};
+use super::{print, seconds};
+use crate::audit::Author;
+use crate::revocations::Subscriber;
 use crate::sessions::{EndReason, Session};
 use crate::storage::Store;
-use crate::users::Username;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SessionCommand {
     /// List the sessions that go on
     List {
         /// Only those of this user
-        #[arg(long)]
+        #[arg(long, value_name = "USERNAME")]
         user: Option<String>,
     },
-    /// End a session
-    Revoke { id: String },
+    /// End a session, or all sessions of a user
+    Revoke {
+        /// The session
+        #[arg(required_unless_present = "user", conflicts_with = "user")]
+        id: Option<String>,
+        /// All sessions of this user
+        #[arg(long, value_name = "USERNAME")]
+        user: Option<String>,
+    },
+    /// List the verifiers that listen to the revocation feed: the keys that they hold, and how far they have read
+    Feed,
 }
 
 pub(super) async fn run(command: SessionCommand, store: Store) -> anyhow::Result<()> {
-    let now = Clock::system().now();
+    let (now, by) = (Clock::system().now(), Author::command_line());
+    let reason = EndReason::Administrator;
     let done = match command {
         SessionCommand::List { user } => {
-            let user = user.as_deref().map(named).transpose()?;
+            let user = match user {
+                Some(user) => Some(known(&users(&store)?, &user).await?),
+                None => None,
+            };
             list_sessions(&store, user.as_ref(), now).await
         }
-        SessionCommand::Revoke { id } => {
-            let revoked = store
-                .revoke_session(&SessionId::from(id.as_str()), EndReason::Administrator, now)
-                .await?;
-            if revoked {
+        SessionCommand::Revoke {
+            user: Some(user), ..
+        } => {
+            let user = known(&users(&store)?, &user).await?;
+            let ended = store.revoke_sessions_of(&user, reason, &by, now).await?;
+            print(&format!("ended {ended}"))
+        }
+        SessionCommand::Revoke { id, .. } => {
+            let id = id.unwrap_or_default();
+            let session = SessionId::from(id.as_str());
+            if store
+                .revoke_session(&session, None, reason, &by, now)
+                .await?
+            {
                 Ok(())
             } else {
-                Err(anyhow::anyhow!("no session {id} goes on"))
+                bail!("no session {} goes on", id.escape_debug())
             }
         }
+        SessionCommand::Feed => list_subscribers(&store, now).await,
     };
     store.close().await;
     done
@@ -46,8 +73,8 @@ pub(super) async fn run(command: SessionCommand, store: Store) -> anyhow::Result
 
 async fn list_sessions(
     store: &Store,
-    user: Option<&Username>,
-    now: jiff::Timestamp,
+    user: Option<&Subject>,
+    now: Timestamp,
 ) -> anyhow::Result<()> {
     let mut table = format!(
         "{:<36}  {:<20}  {:<20}  {:<20}  {:<15}  USERNAME\n",
@@ -70,6 +97,33 @@ async fn list_sessions(
             seconds(created_at),
             seconds(last_used_at),
             seconds(expires_at)
+        );
+    }
+    print(table.trim_end())
+}
+
+async fn list_subscribers(store: &Store, now: Timestamp) -> anyhow::Result<()> {
+    let mut table = format!(
+        "{:<36}  {:<24}  {:<24}  {:<5}  {:<20}  {:>6}  KEYS\n",
+        "ID", "CLIENT", "NAME", "STATE", "LAST HEARD", "UNREAD"
+    );
+    for subscriber in store.subscribers().await? {
+        let state = if now < subscriber.reported_at + Subscriber::SILENCE {
+            "here"
+        } else {
+            "gone"
+        };
+        let read = subscriber.last_seq.unwrap_or(0);
+        let unread = store.count_revocations_after(read, now.into()).await?;
+        let keys: Vec<_> = subscriber.keys.iter().map(KeyId::as_str).collect();
+        let _ = writeln!(
+            table,
+            "{:<36}  {:<24}  {:<24}  {state:<5}  {:<20}  {unread:>6}  {}",
+            subscriber.id,
+            subscriber.client,
+            subscriber.name,
+            seconds(subscriber.reported_at),
+            keys.join(" ")
         );
     }
     print(table.trim_end())

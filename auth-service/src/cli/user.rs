@@ -5,14 +5,14 @@ use std::io::{self, BufRead, IsTerminal};
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
-use shared_claims::{Clock, Scope};
+use shared_claims::{Clock, Scope, Subject};
 use zeroize::Zeroizing;
 
 use super::{named, print, seconds};
+use crate::audit::Author;
 use crate::config::HashingLimits;
 use crate::hashing::Passwords;
 use crate::password::Password;
-use crate::sessions::EndReason;
 use crate::storage::Store;
 use crate::users::Users;
 
@@ -31,45 +31,47 @@ pub(super) enum UserCommand {
     Disable { username: String },
     /// Let a disabled user in again
     Enable { username: String },
+    /// Remove a user and end all of their sessions
+    Remove { username: String },
     /// Set a user's password and end all of their sessions; it is asked for, or read as one line from standard input
     SetPassword { username: String },
 }
 
 pub(super) async fn run(command: UserCommand, store: Store) -> anyhow::Result<()> {
+    let (users, by) = (users(&store)?, Author::command_line());
     let done = match command {
         UserCommand::Add { username, scope } => {
-            let user = users(&store)?
-                .register(named(&username)?, ask_password()?, scope)
-                .await?;
+            let (username, password) = (named(&username)?, ask_password()?);
+            let user = users.register(username, password, scope, &by).await?;
             print(&format!("added {} with the id {}", user.username, user.id))
         }
-        UserCommand::List => list_users(&store).await,
-        UserCommand::Disable { username } => known(
-            store
-                .disable_user(
-                    &named(&username)?,
-                    EndReason::UserDisabled,
-                    Clock::system().now(),
-                )
-                .await?,
-            &username,
-        ),
+        UserCommand::List => list_users(&users).await,
+        UserCommand::Disable { username } => {
+            let id = known(&users, &username).await?;
+            users.set_disabled(&id, true, &by).await?;
+            Ok(())
+        }
         UserCommand::Enable { username } => {
-            known(store.enable_user(&named(&username)?).await?, &username)
+            let id = known(&users, &username).await?;
+            users.set_disabled(&id, false, &by).await?;
+            Ok(())
+        }
+        UserCommand::Remove { username } => {
+            let id = known(&users, &username).await?;
+            users.remove(&id, &by).await?;
+            Ok(())
         }
         UserCommand::SetPassword { username } => {
-            let (username, password) = (named(&username)?, ask_password()?);
-            known(
-                users(&store)?.set_password(&username, password).await?,
-                username.as_ref(),
-            )
+            let id = known(&users, &username).await?;
+            users.set_password(&id, ask_password()?, &by).await?;
+            Ok(())
         }
     };
     store.close().await;
     done
 }
 
-fn users(store: &Store) -> anyhow::Result<Users> {
+pub(super) fn users(store: &Store) -> anyhow::Result<Users> {
     let passwords = Passwords::start(HashingLimits {
         concurrency: 1,
         ..HashingLimits::default()
@@ -77,37 +79,51 @@ fn users(store: &Store) -> anyhow::Result<Users> {
     Ok(Users::new(store.clone(), passwords, Clock::system()))
 }
 
-async fn list_users(store: &Store) -> anyhow::Result<()> {
+/// Users that are read at once.
+const PAGE: u32 = 500;
+
+async fn list_users(users: &Users) -> anyhow::Result<()> {
     let mut table = format!(
-        "{:<36}  {:<8}  {:<20}  {:<20}  USERNAME\n",
+        "{:<36}  {:<8}  {:<20}  {:<20}  USERNAME",
         "ID", "STATE", "CREATED", "LAST LOGIN"
     );
-    for user in store.users().await? {
-        let state = if user.disabled_at.is_some() {
-            "disabled"
-        } else {
-            "enabled"
+    let mut after = String::new();
+    loop {
+        let page = users.accounts(&after, PAGE).await?;
+        for (user, _) in &page {
+            let state = if user.disabled_at.is_some() {
+                "disabled"
+            } else {
+                "enabled"
+            };
+            let last_login = user
+                .last_login_at
+                .map_or_else(|| "never".to_owned(), seconds);
+            let _ = write!(
+                table,
+                "\n{:<36}  {state:<8}  {:<20}  {last_login:<20}  {}",
+                user.id,
+                seconds(user.created_at),
+                user.username
+            );
+        }
+        print(&table)?;
+        let Some((last, _)) = page.last() else {
+            return Ok(());
         };
-        let last_login = user
-            .last_login_at
-            .map_or_else(|| "never".to_owned(), seconds);
-        let _ = writeln!(
-            table,
-            "{:<36}  {state:<8}  {:<20}  {last_login:<20}  {}",
-            user.id,
-            seconds(user.created_at),
-            user.username
-        );
+        if page.len() < PAGE as usize {
+            return Ok(());
+        }
+        after = last.username.to_string();
+        table.clear();
     }
-    print(table.trim_end())
 }
 
-fn known(found: bool, username: &str) -> anyhow::Result<()> {
-    if found {
-        Ok(())
-    } else {
-        bail!("there is no user '{username}'")
-    }
+/// The id of the user of this name.
+pub(super) async fn known(users: &Users, username: &str) -> anyhow::Result<Subject> {
+    let username = named(username)?;
+    let found = users.named(&username).await?;
+    found.with_context(|| format!("there is no user '{username}'"))
 }
 
 /// A password is never an argument: those are shown to everybody on the machine.

@@ -1,14 +1,18 @@
 //! The tokens that auth-service's own routes take, as extractors.
 
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 
-use axum::extract::{FromRef, FromRequestParts};
+use axum::extract::{ConnectInfo, FromRef, FromRequestParts};
 use http::request::Parts;
 use shared_claims::extract::{CallerLog, bearer_token};
-use shared_claims::{AccessClaims, Caller, Presented, RefreshClaims, Requirement, Verifier};
+use shared_claims::{
+    AccessClaims, Caller, CallerKind, Presented, RefreshClaims, Requirement, TokenError, Verifier,
+};
 
 use super::error::Error;
-use crate::sessions::Sessions;
+use crate::grants::Grants;
 
 /// A refresh token that is signed and unexpired. What it is good for, its session says.
 pub(super) struct RefreshCaller(pub(super) RefreshClaims);
@@ -49,7 +53,23 @@ where
     }
 }
 
-/// The caller of a route of auth-service: a [`Caller`] whose session goes on by the table, with no delay.
+/// Asks for a user or a service themselves: not for a service that acts for somebody. What such a service may do for a
+/// user is to read their account; their sessions, their password and other people are none of its business.
+pub(super) struct InPerson;
+
+impl Requirement for InPerson {
+    fn check(claims: &AccessClaims) -> Result<(), TokenError> {
+        if claims.actor.is_none() {
+            Ok(())
+        } else {
+            Err(TokenError::WrongCaller {
+                expected: CallerKind::User,
+            })
+        }
+    }
+}
+
+/// The caller of a route of auth-service: a [`Caller`] whose session or account goes on by the table, with no delay.
 pub(super) struct LiveCaller<R>(Caller<R>);
 
 impl<R> Deref for LiveCaller<R> {
@@ -65,13 +85,25 @@ where
     S: Send + Sync,
     R: Requirement,
     Verifier: FromRef<S>,
-    Sessions: FromRef<S>,
+    Grants: FromRef<S>,
 {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let caller = <Caller<R> as FromRequestParts<S>>::from_request_parts(parts, state).await?;
-        Sessions::from_ref(state).confirm(&caller).await?;
+        Grants::from_ref(state).confirm(&caller).await?;
         Ok(Self(caller))
+    }
+}
+
+/// Where a request comes from.
+pub(super) struct Peer(pub(super) Option<IpAddr>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Peer {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        Ok(Self(peer.map(|ConnectInfo(peer)| peer.ip().to_canonical())))
     }
 }

@@ -15,7 +15,7 @@ use shared_claims::wire::{ErrorBody, bearer_challenge};
 
 use crate::hashing::HashingError;
 use crate::sessions::RefreshError;
-use crate::users::{AuthenticateError, RegisterError};
+use crate::users::{AuthenticateError, RegisterError, SetPasswordError};
 
 /// Display is what the client reads; the source is for the log.
 #[derive(Debug, thiserror::Error)]
@@ -28,8 +28,12 @@ pub(super) enum Error {
     RefreshTokenReused,
     #[error("That username is taken")]
     UsernameTaken,
+    #[error("That client id is taken")]
+    ClientIdTaken,
     #[error("Registration is closed here; ask an administrator for an account")]
     RegistrationClosed,
+    #[error("{0}")]
+    NotFound(&'static str),
     #[error(transparent)]
     Problem(#[from] Problem),
     #[error("Internal error")]
@@ -54,6 +58,15 @@ impl From<RegisterError> for Error {
             RegisterError::UsernameTaken => Self::UsernameTaken,
             RegisterError::Hashing(error) => Self::Hashing(error),
             RegisterError::Storage(error) => Self::Storage(error),
+        }
+    }
+}
+
+impl From<SetPasswordError> for Error {
+    fn from(error: SetPasswordError) -> Self {
+        match error {
+            SetPasswordError::Hashing(error) => Self::Hashing(error),
+            SetPasswordError::Storage(error) => Self::Storage(error),
         }
     }
 }
@@ -109,8 +122,14 @@ impl IntoResponse for Error {
             Self::UsernameTaken => {
                 Problem::new(StatusCode::CONFLICT, "username_taken", sentence).into_response()
             }
+            Self::ClientIdTaken => {
+                Problem::new(StatusCode::CONFLICT, "client_id_taken", sentence).into_response()
+            }
             Self::RegistrationClosed => {
                 Problem::new(StatusCode::FORBIDDEN, "registration_closed", sentence).into_response()
+            }
+            Self::NotFound(_) => {
+                Problem::new(StatusCode::NOT_FOUND, "not_found", sentence).into_response()
             }
             Self::Problem(problem) => problem.into_response(),
             Self::Hashing(HashingError::Overloaded { retry_after }) => {

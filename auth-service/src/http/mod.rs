@@ -1,11 +1,14 @@
 //! The routes, one file per capability, each with its own `router()`.
 
 mod account;
+mod admin;
 mod credentials;
 mod error;
 mod health;
 mod oauth;
+mod path;
 mod registration;
+mod revocations;
 mod sessions;
 
 use axum::Router;
@@ -13,12 +16,19 @@ use service_shell::serve::with_shell;
 
 use crate::app::AppState;
 
+shared_claims::scopes! {
+    Admin = "admin",
+    RevocationsRead = "revocations:read",
+}
+
 pub(crate) fn router(state: AppState) -> Router {
     let routes = Router::new()
         .merge(registration::router())
         .merge(sessions::router())
         .merge(account::router())
         .merge(oauth::router())
+        .merge(revocations::router())
+        .merge(admin::router())
         .merge(health::router());
     with_shell("auth-service", routes).with_state(state)
 }

@@ -8,8 +8,10 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use service_shell::body::{Fields, JsonBody};
 
+use super::credentials::Peer;
 use super::error::Error;
 use crate::app::AppState;
+use crate::audit::Author;
 use crate::config::Registration;
 use crate::password::Password;
 use crate::users::{Username, Users};
@@ -33,6 +35,7 @@ struct Registered {
 async fn register(
     State(users): State<Users>,
     State(registration): State<Registration>,
+    Peer(ip): Peer,
     JsonBody(new): JsonBody<NewUser>,
 ) -> Result<(StatusCode, Json<Registered>), Error> {
     if registration == Registration::Closed {
@@ -43,7 +46,8 @@ async fn register(
     let password = fields.required("password", new.password, |text| Password::chosen(&text));
     let (username, password) = fields.finish(username.zip(password))?;
 
-    let user = users.register(username, password, None).await?;
+    let by = Author::anybody(ip);
+    let user = users.register(username, password, None, &by).await?;
     Ok((
         StatusCode::CREATED,
         Json(Registered {

@@ -1,24 +1,28 @@
-//! `POST /login`, `POST /refresh`, `POST /logout`.
+//! `POST /login`, `POST /refresh`, `POST /logout`; `GET /sessions`, and the ends of them.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
-use axum::extract::{ConnectInfo, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
 use http::header::{CACHE_CONTROL, USER_AGENT};
 use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
 use secrecy::SecretString;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use service_shell::body::{Fields, JsonBody};
-use shared_claims::extract::CallerLog;
+use shared_claims::extract::{CallerLog, User};
 use shared_claims::wire::TokenPair;
+use shared_claims::{SessionId, TokenError};
 
-use super::credentials::{AnyToken, RefreshCaller};
+use super::credentials::{AnyToken, InPerson, LiveCaller, Peer, RefreshCaller};
 use super::error::Error;
+use super::path::Named;
 use crate::app::AppState;
+use crate::audit::Author;
 use crate::password::Password;
-use crate::sessions::{Origin, Sessions};
+use crate::sessions::{EndReason, Origin, Session, Sessions};
 use crate::users::{AuthenticateError, Username, UsernameRefused, Users};
 
 /// A user agent is cut here: it is kept to be recognised, not to be parsed.
@@ -29,6 +33,8 @@ pub(super) fn router() -> Router<AppState> {
         .route("/login", post(log_in))
         .route("/refresh", post(refresh))
         .route("/logout", post(log_out))
+        .route("/sessions", get(list).delete(end_all))
+        .route("/sessions/{id}", delete(end))
 }
 
 #[derive(Deserialize)]
@@ -50,7 +56,7 @@ async fn log_in(
     State(users): State<Users>,
     State(sessions): State<Sessions>,
     Extension(log): Extension<CallerLog>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Peer(ip): Peer,
     headers: HeaderMap,
     JsonBody(credentials): JsonBody<Credentials>,
 ) -> Result<Issued, Error> {
@@ -63,11 +69,10 @@ async fn log_in(
     });
     let (username, password) = fields.finish(username.zip(password))?;
 
-    let user = users.authenticate(username, password).await?;
-    let origin = Origin {
-        user_agent: user_agent(&headers),
-        ip: Some(peer.ip().to_canonical()),
-    };
+    let by = Author::anybody(ip);
+    let user = users.authenticate(username, password, &by).await?;
+    let user_agent = user_agent(&headers);
+    let origin = Origin { user_agent, ip };
     let (session, pair) = sessions
         .start(&user, origin)
         .await?
@@ -78,16 +83,98 @@ async fn log_in(
 
 async fn refresh(
     State(sessions): State<Sessions>,
+    Peer(ip): Peer,
     RefreshCaller(presented): RefreshCaller,
 ) -> Result<Issued, Error> {
-    Ok(Issued(sessions.refresh(&presented, None).await?))
+    Ok(Issued(sessions.refresh(&presented, None, ip).await?))
 }
 
 async fn log_out(
     State(sessions): State<Sessions>,
+    Peer(ip): Peer,
     AnyToken(presented): AnyToken,
 ) -> Result<StatusCode, Error> {
-    sessions.log_out(&presented).await?;
+    sessions.log_out(&presented, ip).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Serialize)]
+struct SessionList {
+    sessions: Vec<ListedSession>,
+}
+
+/// A session as its owner sees it, and whoever administers the service.
+#[derive(Serialize)]
+pub(super) struct ListedSession {
+    id: SessionId,
+    created_at: Timestamp,
+    last_used_at: Timestamp,
+    expires_at: Timestamp,
+    user_agent: Option<String>,
+    ip: Option<IpAddr>,
+    /// Whether it is the session that the request comes from.
+    current: bool,
+}
+
+impl ListedSession {
+    pub(super) fn new(session: Session, current: Option<&SessionId>) -> Self {
+        Self {
+            current: Some(&session.id) == current,
+            id: session.id,
+            created_at: session.created_at,
+            last_used_at: session.last_used_at,
+            expires_at: session.expires_at,
+            user_agent: session.user_agent,
+            ip: session.ip,
+        }
+    }
+}
+
+async fn list(
+    State(sessions): State<Sessions>,
+    caller: LiveCaller<(User, InPerson)>,
+) -> Result<Json<SessionList>, Error> {
+    let (live, current) = (sessions.of(&caller.subject).await?, caller.session.as_ref());
+    let listed = live
+        .into_iter()
+        .map(|session| ListedSession::new(session, current));
+    Ok(Json(SessionList {
+        sessions: listed.collect(),
+    }))
+}
+
+async fn end(
+    State(sessions): State<Sessions>,
+    caller: LiveCaller<(User, InPerson)>,
+    Peer(ip): Peer,
+    Named(id): Named<SessionId>,
+) -> Result<StatusCode, Error> {
+    let owner = &caller.subject;
+    let by = Author::known(owner, ip);
+    // Somebody else's session is answered like one that is not there.
+    if sessions
+        .end(&id, Some(owner), EndReason::EndedByUser, &by)
+        .await?
+    {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Error::NotFound("There is no such session"))
+    }
+}
+
+async fn end_all(
+    State(sessions): State<Sessions>,
+    caller: LiveCaller<(User, InPerson)>,
+    Peer(ip): Peer,
+) -> Result<StatusCode, Error> {
+    let by = Author::known(&caller.subject, ip);
+    let ended = sessions
+        .end_all_of(&caller.subject, EndReason::EndedByUser, &by)
+        .await?;
+    // Nothing to end: this session was ended by another request meanwhile.
+    if ended == 0 {
+        return Err(TokenError::Revoked.into());
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

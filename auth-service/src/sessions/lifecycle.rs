@@ -57,23 +57,31 @@ pub(crate) struct Ended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EndReason {
     Logout,
+    /// By its owner, from the list of their sessions.
+    EndedByUser,
     RefreshTokenReused,
     /// A refresh token was ahead of its session.
     RolledBack,
     Administrator,
     PasswordChanged,
     UserDisabled,
+    UserRemoved,
+    /// The user has newer ones.
+    TooManySessions,
 }
 
 impl EndReason {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Logout => "logout",
+            Self::EndedByUser => "ended_by_user",
             Self::RefreshTokenReused => "refresh_token_reused",
             Self::RolledBack => "rolled_back",
             Self::Administrator => "administrator",
             Self::PasswordChanged => "password_changed",
             Self::UserDisabled => "user_disabled",
+            Self::UserRemoved => "user_removed",
+            Self::TooManySessions => "too_many_sessions",
         }
     }
 }
@@ -100,11 +108,11 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
-    /// Whether the verdict changes the session's row.
+    /// Whether the verdict changes the session's row, or is noted in the audit log.
     pub(crate) fn writes(self) -> bool {
         matches!(
             self,
-            Self::Rotate | Self::Replay | Self::Ahead | Self::Keep { touch: true }
+            Self::Rotate | Self::Replay | Self::Ahead | Self::Forged | Self::Keep { touch: true }
         )
     }
 }

@@ -14,11 +14,12 @@ use service_shell::sqlite::StorageError;
 use shared_claims::wire::TokenPair;
 use shared_claims::{
     AccessClaims, Clock, InvalidToken, NumericDate, Presented, RefreshClaims, RefreshToken, Scope,
-    SessionId, Signer, TokenError, TokenId,
+    SessionId, Signer, Subject, TokenError, TokenId,
 };
 
 pub use self::lifecycle::RefreshRules;
 pub(crate) use self::lifecycle::{EndReason, Ended, Session, SessionSecret, Verdict};
+use crate::audit::Author;
 use crate::storage::Store;
 use crate::users::User;
 
@@ -31,6 +32,15 @@ pub struct SessionPolicy {
     pub refresh: RefreshRules,
     /// What a user without a scope of their own may do.
     pub default_scope: Scope,
+    /// How many sessions of one user go on at the most: with one more, the least recently used ends.
+    pub most_per_user: u32,
+}
+
+impl SessionPolicy {
+    /// How long an access token is taken from its issue on: its lifetime and the leeway.
+    pub(crate) fn access_token_taken_for(&self) -> Duration {
+        self.access_token_expires + self.refresh.leeway
+    }
 }
 
 /// Where a login comes from, as far as the client tells: for its owner's eyes in the list of sessions.
@@ -85,7 +95,7 @@ impl Sessions {
         let session = Session::begin(user.id.clone(), origin, &self.policy.refresh, now);
         if !self
             .store
-            .start_session(&session, &user.password_hash)
+            .start_session(&session, &user.password_hash, self.policy.most_per_user)
             .await?
         {
             return Ok(None);
@@ -103,6 +113,7 @@ impl Sessions {
         &self,
         presented: &RefreshClaims,
         asked: Option<Scope>,
+        ip: Option<IpAddr>,
     ) -> Result<TokenPair, RefreshError> {
         let (rules, now) = (&self.policy.refresh, self.clock.now());
         if let Some(asked) = &asked {
@@ -113,7 +124,10 @@ impl Sessions {
                 return Err(RefreshError::ScopeTooWide);
             }
         }
-        let refreshed = self.store.refresh_session(presented, rules, now).await?;
+        let refreshed = self
+            .store
+            .refresh_session(presented, rules, ip, now)
+            .await?;
         let (verdict, session, user) = refreshed.ok_or(TokenError::Revoked)?;
         let scope = asked.unwrap_or_else(|| self.scope_of(&user).clone());
         match verdict {
@@ -160,7 +174,11 @@ impl Sessions {
     }
 
     /// Ends the session of a token of either kind.
-    pub(crate) async fn log_out(&self, presented: &Presented) -> Result<(), RefreshError> {
+    pub(crate) async fn log_out(
+        &self,
+        presented: &Presented,
+        ip: Option<IpAddr>,
+    ) -> Result<(), RefreshError> {
         let now = self.clock.now();
         let id = match presented {
             Presented::Access(claims) => claims
@@ -180,9 +198,10 @@ impl Sessions {
                 &claims.session
             }
         };
+        let by = Author::known(presented.subject(), ip);
         if self
             .store
-            .revoke_session(id, EndReason::Logout, now)
+            .revoke_session(id, None, EndReason::Logout, &by, now)
             .await?
         {
             Ok(())
@@ -205,10 +224,41 @@ impl Sessions {
         }
     }
 
+    /// The sessions of a user that go on, newest use first.
+    pub(crate) async fn of(&self, user: &Subject) -> Result<Vec<Session>, StorageError> {
+        let sessions = self
+            .store
+            .live_sessions(Some(user), self.clock.now())
+            .await?;
+        Ok(sessions.into_iter().map(|(session, _)| session).collect())
+    }
+
+    /// Ends a session, of this user if one is named. `false`: there is none that goes on.
+    pub(crate) async fn end(
+        &self,
+        id: &SessionId,
+        of: Option<&Subject>,
+        reason: EndReason,
+        by: &Author,
+    ) -> Result<bool, StorageError> {
+        let now = self.clock.now();
+        self.store.revoke_session(id, of, reason, by, now).await
+    }
+
+    /// Ends all sessions of a user; how many.
+    pub(crate) async fn end_all_of(
+        &self,
+        user: &Subject,
+        reason: EndReason,
+        by: &Author,
+    ) -> Result<u64, StorageError> {
+        let now = self.clock.now();
+        self.store.revoke_sessions_of(user, reason, by, now).await
+    }
+
     /// Deletes the rows of sessions whose last access token has expired: nothing can ask for them any more.
     pub(crate) async fn forget_expired(&self) -> Result<u64, StorageError> {
-        let before =
-            self.clock.now() - self.policy.access_token_expires - self.policy.refresh.leeway;
+        let before = self.clock.now() - self.policy.access_token_taken_for();
         self.store.delete_sessions_expired_before(before).await
     }
 

@@ -3,8 +3,11 @@
 use jiff::Timestamp;
 use service_shell::sqlite::StorageError;
 use shared_claims::{ClientId, Scope};
+use sqlx::SqliteConnection;
 
+use super::audit::note;
 use super::{Store, inconsistent, time};
+use crate::audit::{Author, Happening, Note};
 use crate::clients::{Client, ClientSecretHash};
 
 #[derive(sqlx::FromRow)]
@@ -52,7 +55,7 @@ impl Store {
               where id = $1",
         )
         .bind(id.as_str())
-        .fetch_optional(&self.0.readers)
+        .fetch_optional(&self.database.readers)
         .await?;
         row.map(Client::try_from).transpose()
     }
@@ -63,15 +66,19 @@ impl Store {
                from clients
               order by id",
         )
-        .fetch_all(&self.0.readers)
+        .fetch_all(&self.database.readers)
         .await?;
         rows.into_iter().map(Client::try_from).collect()
     }
 
     /// `false`: the id is taken.
-    pub(crate) async fn add_client(&self, client: &Client) -> Result<bool, StorageError> {
-        let client = client.clone();
-        let add = self.0.writer.write(move |connection| {
+    pub(crate) async fn add_client(
+        &self,
+        client: &Client,
+        by: &Author,
+    ) -> Result<bool, StorageError> {
+        let (client, by) = (client.clone(), by.clone());
+        let add = self.database.writer.write(move |connection| {
             Box::pin(async move {
                 let added = sqlx::query(
                     "insert into clients (id, secret_hash, scope, created_at)
@@ -82,9 +89,19 @@ impl Store {
                 .bind(client.secret.as_str())
                 .bind(client.scope.to_string())
                 .bind(client.created_at.as_millisecond())
-                .execute(connection)
+                .execute(&mut *connection)
                 .await?;
-                Ok(added.rows_affected() == 1)
+                let changed = added.rows_affected() == 1;
+                let happening = Happening::ClientAdded;
+                noted(
+                    connection,
+                    changed,
+                    happening,
+                    &client.id,
+                    &by,
+                    client.created_at,
+                )
+                .await
             })
         });
         add.await
@@ -96,10 +113,11 @@ impl Store {
         id: &ClientId,
         secret: &ClientSecretHash,
         scope: &Scope,
+        by: &Author,
         now: Timestamp,
     ) -> Result<bool, StorageError> {
-        let (id, secret, scope) = (id.clone(), secret.clone(), scope.to_string());
-        let declare = self.0.writer.write(move |connection| {
+        let (id, secret, scope, by) = (id.clone(), secret.clone(), scope.to_string(), by.clone());
+        let declare = self.database.writer.write(move |connection| {
             Box::pin(async move {
                 let declared = sqlx::query(
                     "insert into clients (id, secret_hash, scope, created_at)
@@ -113,9 +131,18 @@ impl Store {
                 .bind(secret.as_str())
                 .bind(scope)
                 .bind(now.as_millisecond())
-                .execute(connection)
+                .execute(&mut *connection)
                 .await?;
-                Ok(declared.rows_affected() == 1)
+                let changed = declared.rows_affected() == 1;
+                noted(
+                    connection,
+                    changed,
+                    Happening::ClientDeclared,
+                    &id,
+                    &by,
+                    now,
+                )
+                .await
             })
         });
         declare.await
@@ -127,9 +154,11 @@ impl Store {
         id: &ClientId,
         secret: &ClientSecretHash,
         until: Timestamp,
+        by: &Author,
+        now: Timestamp,
     ) -> Result<bool, StorageError> {
-        let (id, secret) = (id.clone(), secret.clone());
-        let rotate = self.0.writer.write(move |connection| {
+        let (id, secret, by) = (id.clone(), secret.clone(), by.clone());
+        let rotate = self.database.writer.write(move |connection| {
             Box::pin(async move {
                 let rotated = sqlx::query(
                     "update clients
@@ -139,9 +168,10 @@ impl Store {
                 .bind(id.as_str())
                 .bind(secret.as_str())
                 .bind(until.as_millisecond())
-                .execute(connection)
+                .execute(&mut *connection)
                 .await?;
-                Ok(rotated.rows_affected() == 1)
+                let changed = rotated.rows_affected() == 1;
+                noted(connection, changed, Happening::ClientSecretRotated, &id, &by, now).await
             })
         });
         rotate.await
@@ -151,34 +181,63 @@ impl Store {
     pub(crate) async fn set_client_disabled(
         &self,
         id: &ClientId,
-        at: Option<Timestamp>,
+        disabled: bool,
+        by: &Author,
+        now: Timestamp,
     ) -> Result<bool, StorageError> {
-        let id = id.clone();
-        let set = self.0.writer.write(move |connection| {
+        let (id, by) = (id.clone(), by.clone());
+        let set = self.database.writer.write(move |connection| {
             Box::pin(async move {
                 let set = sqlx::query("update clients set disabled_at = $2 where id = $1")
                     .bind(id.as_str())
-                    .bind(at.map(Timestamp::as_millisecond))
-                    .execute(connection)
+                    .bind(disabled.then(|| now.as_millisecond()))
+                    .execute(&mut *connection)
                     .await?;
-                Ok(set.rows_affected() == 1)
+                let changed = set.rows_affected() == 1;
+                let happening = if disabled {
+                    Happening::ClientDisabled
+                } else {
+                    Happening::ClientEnabled
+                };
+                noted(connection, changed, happening, &id, &by, now).await
             })
         });
         set.await
     }
 
     /// `false`: there is no such client.
-    pub(crate) async fn remove_client(&self, id: &ClientId) -> Result<bool, StorageError> {
-        let id = id.clone();
-        let remove = self.0.writer.write(move |connection| {
+    pub(crate) async fn remove_client(
+        &self,
+        id: &ClientId,
+        by: &Author,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let (id, by) = (id.clone(), by.clone());
+        let remove = self.database.writer.write(move |connection| {
             Box::pin(async move {
                 let removed = sqlx::query("delete from clients where id = $1")
                     .bind(id.as_str())
-                    .execute(connection)
+                    .execute(&mut *connection)
                     .await?;
-                Ok(removed.rows_affected() == 1)
+                let changed = removed.rows_affected() == 1;
+                noted(connection, changed, Happening::ClientRemoved, &id, &by, now).await
             })
         });
         remove.await
     }
+}
+
+/// Notes a change, if it was one; whether it was.
+async fn noted(
+    connection: &mut SqliteConnection,
+    changed: bool,
+    happening: Happening,
+    id: &ClientId,
+    by: &Author,
+    now: Timestamp,
+) -> Result<bool, StorageError> {
+    if changed {
+        note(connection, &Note::of_client(happening, id, by), now).await?;
+    }
+    Ok(changed)
 }

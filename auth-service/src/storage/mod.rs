@@ -1,34 +1,70 @@
 //! The SQL, one file per table, and nowhere else.
 
+mod audit;
 mod clients;
+mod revocations;
 mod sessions;
+mod subscribers;
 mod users;
 
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use service_shell::settings::SettingError;
 use service_shell::sqlite::{Database, DatabaseUrl, StorageError};
+use sqlx::SqliteConnection;
 use sqlx::migrate::Migrator;
+use tokio::sync::Notify;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/auth");
 
-/// Users and their sessions, in a SQLite file.
+/// Users, their sessions and what became of them, in a SQLite file.
 #[derive(Clone, Debug)]
-pub(crate) struct Store(Database);
+pub(crate) struct Store {
+    database: Database,
+    /// Told after changes that may have ended sessions.
+    look: Arc<Notify>,
+}
 
 impl Store {
     pub(crate) async fn open(url: &DatabaseUrl) -> Result<Self, SettingError> {
-        Ok(Self(
-            Database::open("AUTH_DATABASE_URL", url, &MIGRATIONS).await?,
-        ))
+        Ok(Self {
+            database: Database::open("AUTH_DATABASE_URL", url, &MIGRATIONS).await?,
+            look: Arc::default(),
+        })
     }
 
     /// Whether the store can be read and written.
     pub(crate) async fn ping(&self) -> Result<(), StorageError> {
-        self.0.ping().await
+        self.database.ping().await
     }
 
     pub(crate) async fn close(&self) {
-        self.0.close().await;
+        self.database.close().await;
+    }
+
+    /// Ends when somebody has said that there may be new revocations.
+    pub(crate) async fn told_to_look(&self) {
+        self.look.notified().await;
+    }
+
+    /// Says that there may be new revocations.
+    pub(crate) fn look_again(&self) {
+        self.look.notify_one();
+    }
+
+    /// Makes a change that may end sessions, and says so once it is on the disk.
+    async fn write_and_tell<T, W>(&self, work: W) -> Result<T, StorageError>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StorageError>>
+            + Send
+            + 'static,
+    {
+        let written = self.database.writer.write(work).await;
+        self.look_again();
+        written
     }
 }
 

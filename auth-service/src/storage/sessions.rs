@@ -1,15 +1,20 @@
 //! The table of sessions.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use service_shell::sqlite::StorageError;
-use shared_claims::{RefreshClaims, SessionId};
+use shared_claims::{RefreshClaims, SessionId, Subject};
 use sqlx::SqliteConnection;
 
+use super::audit::note;
+use super::revocations::{end_session, end_sessions_beyond, end_sessions_of};
 use super::users::UserRow;
 use super::{Store, inconsistent, time};
+use crate::audit::{Author, Happening, Note};
 use crate::hashing::PasswordHash;
 use crate::sessions::{EndReason, Ended, RefreshRules, Session, SessionSecret, Verdict};
-use crate::users::{User, Username};
+use crate::users::User;
 
 #[derive(sqlx::FromRow)]
 struct SessionRow {
@@ -63,15 +68,19 @@ impl TryFrom<SessionRow> for Session {
 
 impl Store {
     /// Adds a session and notes its user's login. `false`: since the password was checked the user was disabled or the
-    /// password replaced, and with it all sessions ended; this one must not come after.
+    /// password replaced, and with it all sessions ended; this one must not come after. Of more sessions than `most` the
+    /// least recently used end.
     pub(crate) async fn start_session(
         &self,
         session: &Session,
         checked: &PasswordHash,
+        most: u32,
     ) -> Result<bool, StorageError> {
         let (session, checked) = (session.clone(), checked.clone());
-        let start = self.0.writer.write(move |connection| {
+        let start = self.write_and_tell(move |connection| {
             Box::pin(async move {
+                let now = session.created_at;
+                let by = Author::known(&session.user, session.ip);
                 let user = sqlx::query(
                     "update users set last_login_at = $2
                       where id = $1 and password_hash = $3 and disabled_at is null",
@@ -95,8 +104,12 @@ impl Store {
                 .bind(session.expires_at.as_millisecond())
                 .bind(session.user_agent)
                 .bind(session.ip.map(|ip| ip.to_string()))
-                .execute(connection)
+                .execute(&mut *connection)
                 .await?;
+                let login =
+                    Note::of_session(Happening::LoginSucceeded, &session.user, &session.id, &by);
+                note(connection, &login, now).await?;
+                end_sessions_beyond(connection, &session.user, most, &by, now).await?;
                 Ok(true)
             })
         });
@@ -111,7 +124,7 @@ impl Store {
               where id = $1",
         )
         .bind(id.as_str())
-        .fetch_optional(&self.0.readers)
+        .fetch_optional(&self.database.readers)
         .await?;
         row.map(Session::try_from).transpose()
     }
@@ -123,7 +136,7 @@ impl Store {
         rules: &RefreshRules,
         now: Timestamp,
     ) -> Result<Option<(Verdict, Session, User)>, StorageError> {
-        let mut reader = self.0.readers.acquire().await?;
+        let mut reader = self.database.readers.acquire().await?;
         let found = session_and_user(&mut reader, &presented.session).await?;
         Ok(found.map(|(session, user)| {
             let verdict = judge(rules, &session, &user, presented, now);
@@ -138,6 +151,7 @@ impl Store {
         &self,
         presented: &RefreshClaims,
         rules: &RefreshRules,
+        ip: Option<IpAddr>,
         now: Timestamp,
     ) -> Result<Option<(Verdict, Session, User)>, StorageError> {
         let judged = self.judge_session(presented, rules, now).await?;
@@ -148,7 +162,7 @@ impl Store {
             return Ok(judged);
         }
         let (presented, rules) = (presented.clone(), rules.clone());
-        let refresh = self.0.writer.write(move |connection| {
+        let refresh = self.write_and_tell(move |connection| {
             Box::pin(async move {
                 let Some((mut session, user)) =
                     session_and_user(connection, &presented.session).await?
@@ -165,15 +179,21 @@ impl Store {
                         keep_last_use(connection, &session.id, now).await?;
                     }
                     Verdict::Replay => {
-                        end_session(connection, &session.id, EndReason::RefreshTokenReused, now)
+                        refused(connection, Happening::RefreshTokenReused, &session, ip, now)
                             .await?;
+                        let (reason, by) = (EndReason::RefreshTokenReused, Author::anybody(ip));
+                        end_session(connection, &session.id, None, reason, &by, now).await?;
                     }
                     Verdict::Ahead => {
-                        end_session(connection, &session.id, EndReason::RolledBack, now).await?;
+                        let (reason, by) = (EndReason::RolledBack, Author::anybody(ip));
+                        end_session(connection, &session.id, None, reason, &by, now).await?;
+                    }
+                    Verdict::Forged => {
+                        refused(connection, Happening::RefreshTokenForged, &session, ip, now)
+                            .await?;
                     }
                     Verdict::Repeat
                     | Verdict::Keep { touch: false }
-                    | Verdict::Forged
                     | Verdict::Ended
                     | Verdict::Expired => {}
                 }
@@ -183,26 +203,45 @@ impl Store {
         refresh.await
     }
 
-    /// Ends a session. `false`: there is none that goes on.
+    /// Ends a session, of this user if one is named. `false`: there is none that goes on.
     pub(crate) async fn revoke_session(
         &self,
         id: &SessionId,
+        of: Option<&Subject>,
         reason: EndReason,
+        by: &Author,
         now: Timestamp,
     ) -> Result<bool, StorageError> {
-        let id = id.clone();
-        self.0
-            .writer
-            .write(move |connection| {
-                Box::pin(async move { end_session(connection, &id, reason, now).await })
-            })
-            .await
+        let (id, of, by) = (id.clone(), of.cloned(), by.clone());
+        let revoke = self.write_and_tell(move |connection| {
+            Box::pin(
+                async move { end_session(connection, &id, of.as_ref(), reason, &by, now).await },
+            )
+        });
+        revoke.await
+    }
+
+    /// Ends all sessions of a user; how many.
+    pub(crate) async fn revoke_sessions_of(
+        &self,
+        user: &Subject,
+        reason: EndReason,
+        by: &Author,
+        now: Timestamp,
+    ) -> Result<u64, StorageError> {
+        let (user, by) = (user.clone(), by.clone());
+        let revoke = self.write_and_tell(move |connection| {
+            Box::pin(
+                async move { end_sessions_of(connection, &user, None, reason, &by, now).await },
+            )
+        });
+        revoke.await
     }
 
     /// Sessions that go on, of everybody or of one user, with the users' names, newest use first.
     pub(crate) async fn live_sessions(
         &self,
-        of: Option<&Username>,
+        of: Option<&Subject>,
         now: Timestamp,
     ) -> Result<Vec<(Session, String)>, StorageError> {
         #[derive(sqlx::FromRow)]
@@ -211,17 +250,33 @@ impl Store {
             session: SessionRow,
             username: String,
         }
-        let rows: Vec<Row> = sqlx::query_as(
-            "select sessions.id, user_id, generation, secret, sessions.created_at, rotated_at, last_used_at, expires_at, revoked_at,
-                    revoked_reason, user_agent, ip, username
-               from sessions join users on users.id = user_id
-              where revoked_at is null and expires_at > $1 and (username = $2 or $2 is null)
-              order by last_used_at desc, sessions.id",
-        )
-        .bind(now.as_millisecond())
-        .bind(of.map(AsRef::as_ref))
-        .fetch_all(&self.0.readers)
-        .await?;
+        let rows: Vec<Row> = match of {
+            Some(user) => {
+                sqlx::query_as(
+                    "select sessions.id, user_id, generation, secret, sessions.created_at, rotated_at, last_used_at, expires_at,
+                            revoked_at, revoked_reason, user_agent, ip, username
+                       from sessions join users on users.id = user_id
+                      where revoked_at is null and expires_at > $1 and user_id = $2
+                      order by last_used_at desc, sessions.id",
+                )
+                .bind(now.as_millisecond())
+                .bind(user.as_str())
+                .fetch_all(&self.database.readers)
+                .await?
+            }
+            None => {
+                sqlx::query_as(
+                    "select sessions.id, user_id, generation, secret, sessions.created_at, rotated_at, last_used_at, expires_at,
+                            revoked_at, revoked_reason, user_agent, ip, username
+                       from sessions join users on users.id = user_id
+                      where revoked_at is null and expires_at > $1
+                      order by last_used_at desc, sessions.id",
+                )
+                .bind(now.as_millisecond())
+                .fetch_all(&self.database.readers)
+                .await?
+            }
+        };
         rows.into_iter()
             .map(|row| Ok((row.session.try_into()?, row.username)))
             .collect()
@@ -232,7 +287,7 @@ impl Store {
         &self,
         then: Timestamp,
     ) -> Result<u64, StorageError> {
-        let delete = self.0.writer.write(move |connection| {
+        let delete = self.database.writer.write(move |connection| {
             Box::pin(async move {
                 let deleted = sqlx::query("delete from sessions where expires_at < $1")
                     .bind(then.as_millisecond())
@@ -322,17 +377,14 @@ async fn keep_last_use(
     Ok(())
 }
 
-async fn end_session(
+async fn refused(
     connection: &mut SqliteConnection,
-    id: &SessionId,
-    reason: EndReason,
+    happening: Happening,
+    session: &Session,
+    ip: Option<IpAddr>,
     now: Timestamp,
-) -> Result<bool, StorageError> {
-    let ended = sqlx::query("update sessions set revoked_at = $2, revoked_reason = $3 where id = $1 and revoked_at is null")
-        .bind(id.as_str())
-        .bind(now.as_millisecond())
-        .bind(reason.as_str())
-        .execute(connection)
-        .await?;
-    Ok(ended.rows_affected() == 1)
+) -> Result<(), StorageError> {
+    let by = Author::anybody(ip);
+    let refused = Note::of_session(happening, &session.user, &session.id, &by);
+    note(connection, &refused, now).await
 }

@@ -2,10 +2,13 @@
 
 use jiff::Timestamp;
 use service_shell::sqlite::StorageError;
-use shared_claims::{Scope, Subject};
+use shared_claims::{Scope, SessionId, Subject};
 use sqlx::SqliteConnection;
 
+use super::audit::note;
+use super::revocations::end_sessions_of;
 use super::{Store, inconsistent, time};
+use crate::audit::{Author, Happening, Note};
 use crate::hashing::PasswordHash;
 use crate::sessions::EndReason;
 use crate::users::{User, Username};
@@ -52,6 +55,22 @@ impl TryFrom<UserRow> for User {
     }
 }
 
+/// A user, and how many sessions of theirs go on.
+#[derive(sqlx::FromRow)]
+struct AccountRow {
+    #[sqlx(flatten)]
+    user: UserRow,
+    live_sessions: u32,
+}
+
+impl TryFrom<AccountRow> for (User, u32) {
+    type Error = StorageError;
+
+    fn try_from(row: AccountRow) -> Result<Self, StorageError> {
+        Ok((row.user.try_into()?, row.live_sessions))
+    }
+}
+
 impl Store {
     pub(crate) async fn user_by_name(
         &self,
@@ -63,24 +82,18 @@ impl Store {
               where username = $1",
         )
         .bind(username.as_ref())
-        .fetch_optional(&self.0.readers)
+        .fetch_optional(&self.database.readers)
         .await?;
         row.map(User::try_from).transpose()
     }
 
     /// The user, with the number of sessions that go on.
-    pub(crate) async fn user_with_live_sessions(
+    pub(crate) async fn account(
         &self,
         id: &Subject,
         now: Timestamp,
     ) -> Result<Option<(User, u32)>, StorageError> {
-        #[derive(sqlx::FromRow)]
-        struct Row {
-            #[sqlx(flatten)]
-            user: UserRow,
-            live_sessions: u32,
-        }
-        let row: Option<Row> = sqlx::query_as(
+        let row: Option<AccountRow> = sqlx::query_as(
             "select id as user_id, username, password_hash, scope, created_at as user_created_at, last_login_at, disabled_at,
                     (select count(*) from sessions where user_id = users.id and revoked_at is null and expires_at > $2) as live_sessions
                from users
@@ -88,27 +101,38 @@ impl Store {
         )
         .bind(id.as_str())
         .bind(now.as_millisecond())
-        .fetch_optional(&self.0.readers)
+        .fetch_optional(&self.database.readers)
         .await?;
-        row.map(|row| Ok((row.user.try_into()?, row.live_sessions)))
-            .transpose()
+        row.map(TryInto::try_into).transpose()
     }
 
-    pub(crate) async fn users(&self) -> Result<Vec<User>, StorageError> {
-        let rows: Vec<UserRow> = sqlx::query_as(
-            "select id as user_id, username, password_hash, scope, created_at as user_created_at, last_login_at, disabled_at
+    /// Users by name, from the first one after the given name on, with the number of sessions that go on.
+    pub(crate) async fn accounts(
+        &self,
+        after: &str,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<(User, u32)>, StorageError> {
+        let rows: Vec<AccountRow> = sqlx::query_as(
+            "select id as user_id, username, password_hash, scope, created_at as user_created_at, last_login_at, disabled_at,
+                    (select count(*) from sessions where user_id = users.id and revoked_at is null and expires_at > $3) as live_sessions
                from users
-              order by username",
+              where username > $1
+              order by username
+              limit $2",
         )
-        .fetch_all(&self.0.readers)
+        .bind(after)
+        .bind(limit)
+        .bind(now.as_millisecond())
+        .fetch_all(&self.database.readers)
         .await?;
-        rows.into_iter().map(User::try_from).collect()
+        rows.into_iter().map(TryInto::try_into).collect()
     }
 
     /// `false`: the name is taken.
-    pub(crate) async fn add_user(&self, user: &User) -> Result<bool, StorageError> {
-        let user = user.clone();
-        let add = self.0.writer.write(move |connection| {
+    pub(crate) async fn add_user(&self, user: &User, by: &Author) -> Result<bool, StorageError> {
+        let (user, by) = (user.clone(), by.clone());
+        let add = self.database.writer.write(move |connection| {
             Box::pin(async move {
                 let added = sqlx::query(
                     "insert into users (id, username, password_hash, scope, created_at)
@@ -120,9 +144,14 @@ impl Store {
                 .bind(user.password_hash.as_str())
                 .bind(user.scope.map(|scope| scope.to_string()))
                 .bind(user.created_at.as_millisecond())
-                .execute(connection)
+                .execute(&mut *connection)
                 .await?;
-                Ok(added.rows_affected() == 1)
+                if added.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                let added = Note::of_user(Happening::UserAdded, Some(&user.id), &by);
+                note(connection, &added, user.created_at).await?;
+                Ok(true)
             })
         });
         add.await
@@ -136,7 +165,7 @@ impl Store {
         new: &PasswordHash,
     ) -> Result<bool, StorageError> {
         let (id, old, new) = (id.clone(), old.clone(), new.clone());
-        let replace = self.0.writer.write(move |connection| {
+        let replace = self.database.writer.write(move |connection| {
             Box::pin(async move {
                 let replaced = sqlx::query(
                     "update users set password_hash = $3 where id = $1 and password_hash = $2",
@@ -152,101 +181,159 @@ impl Store {
         replace.await
     }
 
-    /// Sets a password and ends the user's sessions. `false`: there is no such user.
+    /// Sets a password and ends the user's sessions, but for one if one is named. With `checked`, only if that is still the
+    /// hash. `false`: there is no such user, or another password was set meanwhile.
     pub(crate) async fn set_password(
         &self,
-        username: &Username,
+        id: &Subject,
+        checked: Option<&PasswordHash>,
         hash: &PasswordHash,
-        reason: EndReason,
+        except: Option<&SessionId>,
+        by: &Author,
         now: Timestamp,
     ) -> Result<bool, StorageError> {
-        let (username, hash) = (username.clone(), hash.clone());
-        let set = self.0.writer.write(move |connection| {
+        let (id, hash, by) = (id.clone(), hash.clone(), by.clone());
+        let (checked, except) = (checked.cloned(), except.cloned());
+        let set = self.write_and_tell(move |connection| {
             Box::pin(async move {
-                let user: Option<String> = sqlx::query_scalar(
-                    "update users set password_hash = $2 where username = $1 returning id",
+                let set = sqlx::query(
+                    "update users set password_hash = $2 where id = $1 and (password_hash = $3 or $3 is null)",
                 )
-                .bind(username.as_ref())
+                .bind(id.as_str())
                 .bind(hash.as_str())
-                .fetch_optional(&mut *connection)
+                .bind(checked.as_ref().map(PasswordHash::as_str))
+                .execute(&mut *connection)
                 .await?;
-                end_sessions_of(connection, user, reason, now).await
+                if set.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                let changed = Note::of_user(Happening::PasswordChanged, Some(&id), &by);
+                note(connection, &changed, now).await?;
+                let reason = EndReason::PasswordChanged;
+                end_sessions_of(connection, &id, except.as_ref(), reason, &by, now).await?;
+                Ok(true)
             })
         });
         set.await
     }
 
-    /// Disables a user and ends their sessions. `false`: there is no such user.
+    /// Keeps a user out and ends their sessions. `false`: there is no such user.
     pub(crate) async fn disable_user(
         &self,
-        username: &Username,
-        reason: EndReason,
+        id: &Subject,
+        by: &Author,
         now: Timestamp,
     ) -> Result<bool, StorageError> {
-        let username = username.clone();
-        let disable = self.0.writer.write(move |connection| {
+        let (id, by) = (id.clone(), by.clone());
+        let disable = self.write_and_tell(move |connection| {
             Box::pin(async move {
-                let user: Option<String> =
-                    sqlx::query_scalar("update users set disabled_at = coalesce(disabled_at, $2) where username = $1 returning id")
-                        .bind(username.as_ref())
-                        .bind(now.as_millisecond())
-                        .fetch_optional(&mut *connection)
-                        .await?;
-                end_sessions_of(connection, user, reason, now).await
+                let disabled = sqlx::query(
+                    "update users set disabled_at = $2 where id = $1 and disabled_at is null",
+                )
+                .bind(id.as_str())
+                .bind(now.as_millisecond())
+                .execute(&mut *connection)
+                .await?;
+                if disabled.rows_affected() == 0 {
+                    return exists(connection, &id).await;
+                }
+                let disabled = Note::of_user(Happening::UserDisabled, Some(&id), &by);
+                note(connection, &disabled, now).await?;
+                end_sessions_of(connection, &id, None, EndReason::UserDisabled, &by, now).await?;
+                Ok(true)
             })
         });
         disable.await
     }
 
-    /// Sets what a user may do; none: the default of the service.
-    pub(crate) async fn declare_scope(
+    /// Lets a user in again. `false`: there is no such user.
+    pub(crate) async fn enable_user(
         &self,
-        username: &Username,
-        scope: Option<&Scope>,
-    ) -> Result<(), StorageError> {
-        let (username, scope) = (username.clone(), scope.map(ToString::to_string));
-        let declare = self.0.writer.write(move |connection| {
+        id: &Subject,
+        by: &Author,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let (id, by) = (id.clone(), by.clone());
+        let enable = self.database.writer.write(move |connection| {
             Box::pin(async move {
-                sqlx::query("update users set scope = $2 where username = $1")
-                    .bind(username.as_ref())
-                    .bind(scope)
-                    .execute(connection)
-                    .await?;
-                Ok(())
-            })
-        });
-        declare.await
-    }
-
-    /// `false`: there is no such user.
-    pub(crate) async fn enable_user(&self, username: &Username) -> Result<bool, StorageError> {
-        let username = username.clone();
-        let enable = self.0.writer.write(move |connection| {
-            Box::pin(async move {
-                let enabled =
-                    sqlx::query("update users set disabled_at = null where username = $1")
-                        .bind(username.as_ref())
-                        .execute(connection)
-                        .await?;
-                Ok(enabled.rows_affected() == 1)
+                let enabled = sqlx::query(
+                    "update users set disabled_at = null where id = $1 and disabled_at is not null",
+                )
+                .bind(id.as_str())
+                .execute(&mut *connection)
+                .await?;
+                if enabled.rows_affected() == 0 {
+                    return exists(connection, &id).await;
+                }
+                let enabled = Note::of_user(Happening::UserEnabled, Some(&id), &by);
+                note(connection, &enabled, now).await?;
+                Ok(true)
             })
         });
         enable.await
     }
+
+    /// Sets what a user may do; none: the default of the service. `false`: there is no such user.
+    pub(crate) async fn set_user_scope(
+        &self,
+        id: &Subject,
+        scope: Option<&Scope>,
+        by: &Author,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let (id, scope, by) = (id.clone(), scope.map(ToString::to_string), by.clone());
+        let set = self.database.writer.write(move |connection| {
+            Box::pin(async move {
+                let set = sqlx::query(
+                    "update users set scope = $2 where id = $1 and coalesce(scope, '-') <> coalesce($2, '-')",
+                )
+                .bind(id.as_str())
+                .bind(scope)
+                .execute(&mut *connection)
+                .await?;
+                if set.rows_affected() == 0 {
+                    return exists(connection, &id).await;
+                }
+                let changed = Note::of_user(Happening::UserScopeChanged, Some(&id), &by);
+                note(connection, &changed, now).await?;
+                Ok(true)
+            })
+        });
+        set.await
+    }
+
+    /// Removes a user, with their sessions. `false`: there is no such user.
+    pub(crate) async fn remove_user(
+        &self,
+        id: &Subject,
+        by: &Author,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let (id, by) = (id.clone(), by.clone());
+        let remove = self.write_and_tell(move |connection| {
+            Box::pin(async move {
+                // The rows of the sessions go with the user's; their revocations stay.
+                end_sessions_of(connection, &id, None, EndReason::UserRemoved, &by, now).await?;
+                let removed = sqlx::query("delete from users where id = $1")
+                    .bind(id.as_str())
+                    .execute(&mut *connection)
+                    .await?;
+                if removed.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                let removed = Note::of_user(Happening::UserRemoved, Some(&id), &by);
+                note(connection, &removed, now).await?;
+                Ok(true)
+            })
+        });
+        remove.await
+    }
 }
 
-async fn end_sessions_of(
-    connection: &mut SqliteConnection,
-    user: Option<String>,
-    reason: EndReason,
-    now: Timestamp,
-) -> Result<bool, StorageError> {
-    let Some(user) = user else { return Ok(false) };
-    sqlx::query("update sessions set revoked_at = $2, revoked_reason = $3 where user_id = $1 and revoked_at is null")
-        .bind(user)
-        .bind(now.as_millisecond())
-        .bind(reason.as_str())
-        .execute(connection)
+async fn exists(connection: &mut SqliteConnection, id: &Subject) -> Result<bool, StorageError> {
+    let found: Option<i64> = sqlx::query_scalar("select 1 from users where id = $1")
+        .bind(id.as_str())
+        .fetch_optional(connection)
         .await?;
-    Ok(true)
+    Ok(found.is_some())
 }

@@ -1,4 +1,6 @@
 //! Service accounts: the commands that keep them, and the file that declares them.
+//!
+//! The service has threads of its own: a command that is waited for must not hold up what it waits for.
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +22,7 @@ async fn token(client: &Client, id: &str, secret: &str) -> Reply {
     client_credentials(client, id, secret, &[]).await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_was_added_gets_tokens_with_the_secret_that_was_shown() {
     let stack = Stack::start().await;
     let command = |command: &[&str]| auth_service(&stack.database(), command).run();
@@ -45,7 +47,7 @@ async fn a_client_that_was_added_gets_tokens_with_the_secret_that_was_shown() {
     assert!(!list.contains(secret.trim_end()));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rotated_secret_is_good_beside_the_new_one_until_the_overlap_ends() {
     let stack = Stack::start_with(|config| config.clock = shared_claims::Clock::system()).await;
     let command = |command: &[&str]| auth_service(&stack.database(), command).run();
@@ -75,7 +77,7 @@ async fn a_rotated_secret_is_good_beside_the_new_one_until_the_overlap_ends() {
         .has_status(200);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_disabled_or_removed_client_gets_nothing() {
     let stack = Stack::start().await;
     let command = |command: &[&str]| auth_service(&stack.database(), command).run();
@@ -104,7 +106,7 @@ fn start(folder: &Path, file: &str, address: &str) -> Program {
         .setting("AUTH_BOOTSTRAP_FILE", file)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_file_declares_is_there_at_every_start() {
     let folder = tempdir().unwrap();
     fs::create_dir(folder.path().join("etc")).unwrap();

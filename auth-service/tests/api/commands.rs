@@ -1,4 +1,6 @@
 //! The commands, as an administrator types them beside a service that runs.
+//!
+//! The service has threads of its own: a command that is waited for must not hold up what it waits for.
 
 use auth_service::config::HashingLimits;
 use serde_json::json;
@@ -19,7 +21,7 @@ async fn stack_in_our_time() -> Stack {
     Stack::start_with(|config| config.clock = Clock::system()).await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_user_who_was_added_can_log_in_and_has_the_scope_that_was_given() {
     let stack = Stack::start().await;
     let added = auth_service(
@@ -35,7 +37,7 @@ async fn a_user_who_was_added_can_log_in_and_has_the_scope_that_was_given() {
     assert_eq!(claims(&user.access)["scope"], "admin profile:read");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_user_is_not_added_twice_nor_with_a_name_or_password_that_cannot_be_used() {
     let stack = Stack::start().await;
     stack.register("laika").await.has_status(201);
@@ -48,7 +50,7 @@ async fn a_user_is_not_added_twice_nor_with_a_name_or_password_that_cannot_be_us
     add("belka", "").refuses(&["at least 8 characters"]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn users_are_listed_with_their_state() {
     let stack = Stack::start().await;
     stack.sign_up("cosmo").await;
@@ -76,7 +78,7 @@ async fn users_are_listed_with_their_state() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_disabled_user_is_kept_out_at_once_and_let_in_again_when_enabled() {
     let stack = Stack::start().await;
     let user = stack.sign_up("cosmo").await;
@@ -98,7 +100,7 @@ async fn a_disabled_user_is_kept_out_at_once_and_let_in_again_when_enabled() {
     stack.log_in("cosmo").await.has_status(200);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_password_that_is_set_replaces_the_old_one_and_ends_every_session() {
     let stack = Stack::start().await;
     let user = stack.sign_up("cosmo").await;
@@ -117,7 +119,7 @@ async fn a_password_that_is_set_replaces_the_old_one_and_ends_every_session() {
         .has_status(200);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_command_about_an_unknown_user_says_so() {
     let stack = Stack::start().await;
     for command in ["disable", "enable", "set-password"] {
@@ -127,7 +129,7 @@ async fn a_command_about_an_unknown_user_says_so() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_listed_and_revoked() {
     let stack = stack_in_our_time().await;
     let (cosmo, laika) = (stack.sign_up("cosmo").await, stack.sign_up("laika").await);
@@ -156,7 +158,7 @@ async fn sessions_are_listed_and_revoked() {
         .refuses(&["no session", "goes on"]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn changes_of_a_command_and_of_a_busy_service_do_not_get_in_each_others_way() {
     let stack = Stack::start().await;
     let mut user = stack.sign_up("cosmo").await;
@@ -184,7 +186,7 @@ fn a_generated_secret_is_one_line_that_can_be_used() {
     assert_ne!(one, other);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn healthcheck_tells_a_service_that_is_ready_from_one_that_is_not() {
     let stack = Stack::start().await;
     let check = |address: &str| {
@@ -204,7 +206,7 @@ async fn healthcheck_tells_a_service_that_is_ready_from_one_that_is_not() {
     check(&free_address()).run().refuses(&["does not answer"]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_binary_serves_with_and_without_the_word() {
     for command in [&[][..], &["serve"]] {
         let folder = tempdir().unwrap();
@@ -222,7 +224,7 @@ async fn the_binary_serves_with_and_without_the_word() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_was_waiting_when_its_user_was_disabled_starts_no_session() {
     let limits = HashingLimits {
         concurrency: 1,

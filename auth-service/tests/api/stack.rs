@@ -83,6 +83,16 @@ impl Stack {
         }
     }
 
+    /// The same files, served anew, after the server was done away with.
+    pub(crate) async fn start_again(self) -> Self {
+        let server = serve(&self.config).await;
+        Self {
+            client: server.client(),
+            server,
+            ..self
+        }
+    }
+
     pub(crate) fn database(&self) -> String {
         format!("sqlite://{}", self.folder.path().join("auth.db").display())
     }
@@ -119,12 +129,36 @@ impl Stack {
         self.client.post_with("/logout", token).await
     }
 
+    /// A client's token for itself, with all that it is allowed.
+    pub(crate) async fn token_of(&self, client: &str) -> String {
+        let reply = client_credentials(&self.client, client, CLIENT_SECRET, &[]).await;
+        reply.has_status(200).text_of("access_token")
+    }
+
+    /// What the feed tells a new subscriber before it has caught up.
+    pub(crate) async fn backlog(&self) -> Vec<Value> {
+        let token = self.token_of(CLIENT).await;
+        let request = self.client.request(&Method::GET, "/revocations");
+        let mut answer = request.bearer_auth(token).send().await.expect("an answer");
+        let mut text = String::new();
+        while !text.contains("event: caught-up\n") {
+            let piece = answer.chunk().await.expect("the stream goes on");
+            text.push_str(std::str::from_utf8(&piece.expect("the stream goes on")).expect("UTF-8"));
+        }
+        let revoked = text
+            .split("\n\n")
+            .filter(|event| event.contains("event: session-revoked\n"));
+        let data = revoked.map(|event| event.lines().find_map(|line| line.strip_prefix("data: ")));
+        data.map(|data| serde_json::from_str(data.expect("data")).expect("JSON"))
+            .collect()
+    }
+
     pub(crate) async fn me(&self, token: &str) -> Reply {
         self.client.get_with("/me", token).await
     }
 }
 
-/// A client that may do everything that a client can, and one that may do nothing.
+/// A client that may do everything that a service can, one that may do nothing, and one that administers.
 fn clients(folder: &Path) -> Bootstrap {
     let file = folder.join("client-secret");
     std::fs::write(&file, CLIENT_SECRET).expect("a file");
@@ -134,8 +168,11 @@ fn clients(folder: &Path) -> Bootstrap {
     let bootstrap = Bootstrap::default()
         .with_client(CLIENT, &file, scope)
         .expect("a client");
-    bootstrap
+    let bootstrap = bootstrap
         .with_client("other", &file, Scope::empty())
+        .expect("a client");
+    bootstrap
+        .with_client("administration", &file, "admin".parse().expect("a scope"))
         .expect("a client")
 }
 

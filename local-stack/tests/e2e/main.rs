@@ -6,4 +6,5 @@ mod dashboard;
 mod folder;
 mod lesson;
 mod log;
+mod revocation;
 mod stack;

@@ -4,8 +4,8 @@ use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize};
-use service_shell::body::{Fields, JsonBody};
+use serde::{Deserialize, Serialize};
+use service_shell::body::{Fields, JsonBody, Nullable, stated};
 use service_shell::problem::Problem;
 use shared_claims::extract::User;
 use shared_claims::{AccessClaims, Caller};
@@ -46,16 +46,9 @@ impl ProfileBody {
 #[derive(Deserialize)]
 struct Replacement {
     #[serde(default, deserialize_with = "stated")]
-    display_name: Option<Nullable>,
+    display_name: Option<Nullable<String>>,
     #[serde(default, deserialize_with = "stated")]
-    bio: Option<Nullable>,
-}
-
-#[derive(Deserialize)]
-struct Nullable(Option<String>);
-
-fn stated<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Nullable>, D::Error> {
-    Nullable::deserialize(deserializer).map(Some)
+    bio: Option<Nullable<String>>,
 }
 
 async fn show(

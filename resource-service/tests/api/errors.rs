@@ -36,7 +36,7 @@ async fn a_service_that_can_read_its_store_lives_and_is_ready() {
     let stack = Stack::start().await;
     for path in ["/health/live", "/health/ready"] {
         let reply = stack.client.get(path).await.has_status(200);
-        assert_eq!(reply.text, r#"{"status":"ok"}"#);
+        assert_eq!(reply.text_of("status"), "ok");
         assert_eq!(reply.header("x-request-id").len(), 36);
     }
 }

@@ -34,7 +34,7 @@ impl Stack {
         let config = Config {
             database,
             tokens,
-            accounts: None,
+            auth_service: None,
             clock: clock.clone(),
         };
         let server = serve(&config).await;

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use http::StatusCode;
 
+use super::super::credentials::Peer;
 use super::client_auth::AnyRequest;
 use super::error::OAuthError;
 use crate::grants::Grants;
@@ -11,8 +12,9 @@ use crate::grants::Grants;
 /// the token itself to show. A token that is no longer good has been revoked already: the answer is the same.
 pub(super) async fn revoke(
     State(grants): State<Grants>,
+    Peer(ip): Peer,
     request: AnyRequest,
 ) -> Result<StatusCode, OAuthError> {
-    grants.revoke(request.form.required("token")?).await?;
+    grants.revoke(request.form.required("token")?, ip).await?;
     Ok(StatusCode::OK)
 }

@@ -7,6 +7,7 @@ use http::header::CACHE_CONTROL;
 use serde::Serialize;
 use shared_claims::wire::TokenPair;
 
+use super::super::credentials::Peer;
 use super::client_auth::ClientRequest;
 use super::error::OAuthError;
 use crate::grants::Grants;
@@ -32,6 +33,7 @@ impl IntoResponse for Issued {
 
 pub(super) async fn issue(
     State(grants): State<Grants>,
+    Peer(ip): Peer,
     request: ClientRequest,
 ) -> Result<Issued, OAuthError> {
     match request.form.required("grant_type")? {
@@ -44,7 +46,7 @@ pub(super) async fn issue(
         }
         "refresh_token" => {
             let token = request.form.required("refresh_token")?;
-            let tokens = grants.refresh(token, request.form.scope()?).await?;
+            let tokens = grants.refresh(token, request.form.scope()?, ip).await?;
             Ok(Issued {
                 tokens,
                 issued_token_type: None,

@@ -1,0 +1,147 @@
+//! `GET /revocations`, the feed; `PUT` and `DELETE /revocations/subscribers/{id}`, by which subscribers tell of themselves.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Sse;
+use axum::response::sse::{Event, KeepAlive};
+use axum::routing::{get, put};
+use futures_util::{Stream, StreamExt};
+use http::{HeaderMap, HeaderName, StatusCode};
+use serde::Deserialize;
+use service_shell::body::{Fields, JsonBody};
+use shared_claims::extract::Service;
+use shared_claims::wire::SessionRevoked;
+use shared_claims::{ClientId, Clock, KeyId, TokenError};
+
+use super::RevocationsRead;
+use super::credentials::LiveCaller;
+use super::error::Error;
+use super::path::Named;
+use crate::app::AppState;
+use crate::revocations::{Message, RevocationFeed, Subscriber};
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// A comment is sent after this long without an event: well within the 15 s that subscribers may count on.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+pub(super) fn router() -> Router<AppState> {
+    Router::new().route("/revocations", get(follow)).route(
+        "/revocations/subscribers/{id}",
+        put(report).delete(say_goodbye),
+    )
+}
+
+type Listener = LiveCaller<(RevocationsRead, Service)>;
+
+fn client(caller: &Listener) -> Result<ClientId, TokenError> {
+    let client = caller.client_id.clone();
+    client.ok_or(TokenError::WrongCaller {
+        expected: shared_claims::CallerKind::Service,
+    })
+}
+
+async fn follow(
+    State(feed): State<RevocationFeed>,
+    caller: Listener,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>> + use<>>, Error> {
+    // An id that is none of ours is like no id: whoever sends it is told everything.
+    let last = headers
+        .get(LAST_EVENT_ID)
+        .and_then(|id| id.to_str().ok()?.parse().ok());
+    let messages = feed.follow(caller.expires_at, client(&caller)?, last);
+    Ok(Sse::new(messages.map(|message| Ok(event(&message))))
+        .keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+}
+
+fn event(message: &Message) -> Event {
+    let written = match message {
+        Message::Hello(hello) => Event::default().event("hello").json_data(&**hello),
+        Message::Revoked(revocation) => Event::default()
+            .id(revocation.seq.to_string())
+            .event("session-revoked")
+            .json_data(SessionRevoked {
+                sid: revocation.session.clone(),
+                reason: revocation.reason.clone(),
+                revoked_at: revocation.revoked_at,
+                forget_after: revocation.forget_after,
+            }),
+        // An event without data is one that readers pass over.
+        Message::CaughtUp => Ok(Event::default().event("caught-up").data("{}")),
+    };
+    written.expect("strings and numbers can be written as JSON")
+}
+
+#[derive(Deserialize)]
+struct Report {
+    name: Option<String>,
+    kids: Option<Vec<KeyId>>,
+    last_event_id: Option<i64>,
+}
+
+/// Why a report is not taken.
+#[derive(Debug, thiserror::Error)]
+enum ReportRefused {
+    #[error("Give 1 to 128 visible ASCII characters.")]
+    Name,
+    #[error("Give at most 64 key ids of at most 128 visible ASCII characters.")]
+    Keys,
+}
+
+fn visible(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+async fn report(
+    State(feed): State<RevocationFeed>,
+    State(clock): State<Clock>,
+    caller: Listener,
+    Named(id): Named<String>,
+    JsonBody(report): JsonBody<Report>,
+) -> Result<StatusCode, Error> {
+    let client = client(&caller)?;
+    let mut fields = Fields::default();
+    let id = fields.required("id", Some(id), |id| {
+        visible(&id).then_some(id).ok_or(ReportRefused::Name)
+    });
+    let name = fields.required("name", report.name, |name| {
+        visible(&name).then_some(name).ok_or(ReportRefused::Name)
+    });
+    let keys = fields.required("kids", report.kids, |keys| {
+        let usable = keys.len() <= 64 && keys.iter().all(|key| visible(key.as_str()));
+        usable.then_some(keys).ok_or(ReportRefused::Keys)
+    });
+    let ((id, name), keys) = fields.finish(id.zip(name).zip(keys))?;
+    let kept = feed
+        .keep(Subscriber {
+            id,
+            client,
+            name,
+            keys,
+            last_seq: report.last_event_id,
+            reported_at: clock.now(),
+        })
+        .await?;
+    told(kept)
+}
+
+async fn say_goodbye(
+    State(feed): State<RevocationFeed>,
+    caller: Listener,
+    Named(id): Named<String>,
+) -> Result<StatusCode, Error> {
+    told(feed.dismiss(&id, &client(&caller)?).await?)
+}
+
+/// Another client's subscriber is answered like one that is not there.
+fn told(known: bool) -> Result<StatusCode, Error> {
+    if known {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Error::NotFound("There is no such subscriber"))
+    }
+}

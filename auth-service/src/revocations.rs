@@ -1,0 +1,263 @@
+//! The revocation feed: every ended session whose access tokens may still be good somewhere, to every verifier that listens.
+//!
+//! The table is the feed's log. What happens in this process only says "look again": a slow or absent subscriber loses
+//! nothing, and one that reads slowly costs no memory, for the next rows are read when it has taken the last ones.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::{Stream, stream};
+use jiff::Timestamp;
+use service_shell::request_log::chain;
+use service_shell::sqlite::StorageError;
+use shared_claims::wire::FeedHello;
+use shared_claims::{ClientId, Clock, KeyId, NumericDate, SessionId};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::clients::Clients;
+use crate::storage::Store;
+
+/// How often the table is looked at without a word from this process: commands on the same file end sessions too.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often a subscriber's right to listen is looked at again.
+const CONFIRM: Duration = Duration::from_secs(1);
+/// Rows that are read for a subscriber at once.
+const BATCH: u32 = 256;
+
+/// The end of a session, as the feed tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Revocation {
+    pub(crate) seq: i64,
+    pub(crate) session: SessionId,
+    pub(crate) reason: String,
+    pub(crate) revoked_at: NumericDate,
+    /// From then on the session's last access token has expired by itself.
+    pub(crate) forget_after: NumericDate,
+}
+
+/// What a subscriber is sent, in this order: the hello, what it has not read yet, that it has caught up, what is new.
+#[derive(Clone, Debug)]
+pub(crate) enum Message {
+    Hello(Arc<FeedHello>),
+    Revoked(Revocation),
+    CaughtUp,
+}
+
+/// A verifier that listens to the feed, by what it last told of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Subscriber {
+    /// Made up by the verifier's process.
+    pub(crate) id: String,
+    pub(crate) client: ClientId,
+    pub(crate) name: String,
+    pub(crate) keys: Vec<KeyId>,
+    pub(crate) last_seq: Option<i64>,
+    pub(crate) reported_at: Timestamp,
+}
+
+impl Subscriber {
+    /// A subscriber tells of itself more often than this, or is gone.
+    pub(crate) const SILENCE: Duration = Duration::from_secs(45);
+    /// One that has been gone for this long is not listed any more.
+    pub(crate) const FORGOTTEN: Duration = Duration::from_hours(24);
+}
+
+/// The feed. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct RevocationFeed(Arc<Feed>);
+
+#[derive(Debug)]
+struct Feed {
+    store: Store,
+    clients: Clients,
+    clock: Clock,
+    hello: Arc<FeedHello>,
+    /// The seq of the newest row.
+    newest: watch::Sender<i64>,
+    stopping: watch::Sender<bool>,
+}
+
+impl RevocationFeed {
+    /// Starts to look at the table, until the task is stopped.
+    pub(crate) fn start(
+        store: Store,
+        clients: Clients,
+        clock: Clock,
+        hello: FeedHello,
+    ) -> (Self, JoinHandle<()>) {
+        let feed = Arc::new(Feed {
+            store,
+            clients,
+            clock,
+            hello: Arc::new(hello),
+            newest: watch::Sender::new(0),
+            stopping: watch::Sender::new(false),
+        });
+        let looking = tokio::spawn(look(Arc::clone(&feed)));
+        (Self(feed), looking)
+    }
+
+    /// What ends with `shutdown`, once no stream of the feed will hold up the end of the connections any more.
+    pub(crate) fn close_on(
+        &self,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let feed = Arc::clone(&self.0);
+        async move {
+            shutdown.await;
+            feed.stopping.send_replace(true);
+        }
+    }
+
+    /// What a subscriber is sent that has read up to `last`. It ends when its token expires, when its account is disabled
+    /// or removed, and when the service stops; after a failure of the store too, and then it goes on where it was.
+    pub(crate) fn follow(
+        &self,
+        expires_at: NumericDate,
+        client: ClientId,
+        last: Option<i64>,
+    ) -> impl Stream<Item = Message> + Send + use<> {
+        let follower = Follower {
+            newest: self.0.newest.subscribe(),
+            stopping: self.0.stopping.subscribe(),
+            feed: Arc::clone(&self.0),
+            client,
+            expires_at,
+            confirmed: Instant::now(),
+            last: last.unwrap_or(0),
+            stage: Stage::Greeting,
+        };
+        // A task that waits for a word, and no longer for the next look, is told that somebody listens.
+        self.0.store.look_again();
+        let batches = stream::unfold(follower, |mut follower| async {
+            let messages = follower.next().await?;
+            Some((stream::iter(messages), follower))
+        });
+        futures_util::StreamExt::flatten(batches)
+    }
+
+    /// Keeps what a subscriber tells of itself. `false`: another client has a subscriber of that id.
+    pub(crate) async fn keep(&self, subscriber: Subscriber) -> Result<bool, StorageError> {
+        self.0.store.keep_subscriber(subscriber).await
+    }
+
+    /// A subscriber says goodbye. `false`: this client has no such subscriber.
+    pub(crate) async fn dismiss(&self, id: &str, client: &ClientId) -> Result<bool, StorageError> {
+        self.0.store.remove_subscriber(id, client).await
+    }
+}
+
+/// Keeps `newest` up to date: at every word from this process, and every now and then while somebody listens.
+async fn look(feed: Arc<Feed>) {
+    loop {
+        match feed.store.newest_revocation().await {
+            Ok(newest) => {
+                feed.newest
+                    .send_if_modified(|known| std::mem::replace(known, newest) != newest);
+            }
+            Err(error) => {
+                tracing::error!("the table of revocations cannot be read: {}", chain(&error));
+            }
+        }
+        let somebody_listens = feed.newest.receiver_count() > 0;
+        tokio::select! {
+            () = feed.store.told_to_look() => {}
+            () = tokio::time::sleep(LOOK), if somebody_listens => {}
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Greeting,
+    CatchingUp,
+    Live,
+}
+
+struct Follower {
+    feed: Arc<Feed>,
+    newest: watch::Receiver<i64>,
+    stopping: watch::Receiver<bool>,
+    client: ClientId,
+    expires_at: NumericDate,
+    confirmed: Instant,
+    last: i64,
+    stage: Stage,
+}
+
+impl Follower {
+    /// What comes next, or `None` at the end.
+    async fn next(&mut self) -> Option<Vec<Message>> {
+        if self.stage == Stage::Greeting {
+            self.stage = Stage::CatchingUp;
+            // An id that this table has not come to yet is another table's: everything is new then.
+            let newest = self.kept(self.feed.store.newest_revocation().await)?;
+            if self.last > newest {
+                self.last = 0;
+            }
+            return Some(vec![Message::Hello(Arc::clone(&self.feed.hello))]);
+        }
+        loop {
+            if *self.stopping.borrow() || !self.may_listen().await {
+                return None;
+            }
+            // Marked as seen before the table is read: what comes between the two is looked for again.
+            let newest = *self.newest.borrow_and_update();
+            if self.stage == Stage::CatchingUp || newest > self.last {
+                let messages = self.read(newest).await?;
+                if !messages.is_empty() {
+                    return Some(messages);
+                }
+            }
+            tokio::select! {
+                _ = self.newest.changed() => {}
+                _ = self.stopping.changed() => {}
+                () = tokio::time::sleep(CONFIRM) => {}
+            }
+        }
+    }
+
+    /// The next rows, when the newest is known to be at least this.
+    async fn read(&mut self, newest: i64) -> Option<Vec<Message>> {
+        let now = self.feed.clock.now().into();
+        let read = self.feed.store.revocations_after(self.last, now, BATCH);
+        let rows = self.kept(read.await)?;
+        let all = rows.len() < BATCH as usize;
+        if let Some(row) = rows.last() {
+            self.last = row.seq;
+        }
+        let mut messages: Vec<_> = rows.into_iter().map(Message::Revoked).collect();
+        if all {
+            // Rows that do not matter any more are not read, and need not be looked for again.
+            self.last = self.last.max(newest);
+            if self.stage == Stage::CatchingUp {
+                self.stage = Stage::Live;
+                messages.push(Message::CaughtUp);
+            }
+        }
+        Some(messages)
+    }
+
+    /// Whether the token is still good and the account still there. The account is looked at every now and then.
+    async fn may_listen(&mut self) -> bool {
+        if self.expires_at <= self.feed.clock.now().into() {
+            return false;
+        }
+        if self.confirmed.elapsed() < CONFIRM {
+            return true;
+        }
+        self.confirmed = Instant::now();
+        let enabled = self.feed.clients.is_enabled(&self.client).await;
+        self.kept(enabled).unwrap_or(false)
+    }
+
+    /// What the store has answered. A failure ends the stream, and its reader comes again.
+    fn kept<T>(&self, answer: Result<T, StorageError>) -> Option<T> {
+        answer
+            .inspect_err(|error| {
+                tracing::error!(client = %self.client, "a stream of the feed ends: {}", chain(error));
+            })
+            .ok()
+    }
+}

@@ -1,0 +1,270 @@
+//! The table of revocations, which is the feed's log, and how sessions come into it.
+
+use jiff::Timestamp;
+use service_shell::sqlite::StorageError;
+use shared_claims::{NumericDate, SessionId, Subject};
+use sqlx::SqliteConnection;
+
+use super::audit::note;
+use super::{Store, inconsistent};
+use crate::audit::{Author, Happening, Note};
+use crate::revocations::Revocation;
+use crate::sessions::EndReason;
+
+/// A row is kept for this many seconds beyond its use: a token may have been on its way while its session ended.
+const KEPT_LONGER: i64 = 60;
+
+#[derive(sqlx::FromRow)]
+struct RevocationRow {
+    seq: i64,
+    session_id: String,
+    reason: String,
+    revoked_at: i64,
+    forget_after: i64,
+}
+
+impl From<RevocationRow> for Revocation {
+    fn from(row: RevocationRow) -> Self {
+        Self {
+            seq: row.seq,
+            session: row.session_id.into(),
+            reason: row.reason,
+            revoked_at: NumericDate(row.revoked_at.div_euclid(1000)),
+            forget_after: NumericDate(row.forget_after),
+        }
+    }
+}
+
+impl Store {
+    /// The seq of the newest revocation; 0 where there is none.
+    pub(crate) async fn newest_revocation(&self) -> Result<i64, StorageError> {
+        let newest: Option<i64> = sqlx::query_scalar("select max(seq) from revocations")
+            .fetch_one(&self.database.readers)
+            .await?;
+        Ok(newest.unwrap_or(0))
+    }
+
+    /// Revocations beyond this seq that still matter, oldest first.
+    pub(crate) async fn revocations_after(
+        &self,
+        seq: i64,
+        now: NumericDate,
+        limit: u32,
+    ) -> Result<Vec<Revocation>, StorageError> {
+        let rows: Vec<RevocationRow> = sqlx::query_as(
+            "select seq, session_id, reason, revoked_at, forget_after
+               from revocations
+              where seq > $1 and forget_after > $2
+              order by seq
+              limit $3",
+        )
+        .bind(seq)
+        .bind(now.0)
+        .bind(limit)
+        .fetch_all(&self.database.readers)
+        .await?;
+        Ok(rows.into_iter().map(Revocation::from).collect())
+    }
+
+    /// How many revocations that still matter are beyond this seq.
+    pub(crate) async fn count_revocations_after(
+        &self,
+        seq: i64,
+        now: NumericDate,
+    ) -> Result<u32, StorageError> {
+        let count = sqlx::query_scalar(
+            "select count(*) from revocations where seq > $1 and forget_after > $2",
+        );
+        Ok(count
+            .bind(seq)
+            .bind(now.0)
+            .fetch_one(&self.database.readers)
+            .await?)
+    }
+
+    /// Notes how long the access tokens are good, leeway included, that are issued from now on. When that is shorter than it
+    /// was, the older ones are not forgotten: until the last of them has expired, revocations outlive it.
+    pub(crate) async fn set_access_token_lifetime(
+        &self,
+        seconds: i64,
+        now: NumericDate,
+    ) -> Result<(), StorageError> {
+        let set = self.database.writer.write(move |connection| {
+            Box::pin(async move {
+                sqlx::query(
+                    "insert into access_token_lifetime (id, seconds, earlier_until)
+                     values (1, $1, 0)
+                         on conflict (id) do update
+                        set earlier_until = case
+                                when access_token_lifetime.seconds > $1
+                                 and access_token_lifetime.seconds + $2 > access_token_lifetime.earlier_until
+                                then access_token_lifetime.seconds + $2
+                                else access_token_lifetime.earlier_until
+                            end,
+                            seconds = $1",
+                )
+                .bind(seconds)
+                .bind(now.0)
+                .execute(connection)
+                .await?;
+                Ok(())
+            })
+        });
+        set.await
+    }
+
+    /// Deletes revocations that concern no token any more.
+    pub(crate) async fn delete_forgotten_revocations(
+        &self,
+        now: NumericDate,
+    ) -> Result<u64, StorageError> {
+        let delete = self.database.writer.write(move |connection| {
+            Box::pin(async move {
+                let deleted = sqlx::query("delete from revocations where forget_after < $1")
+                    .bind(now.0 - KEPT_LONGER)
+                    .execute(connection)
+                    .await?;
+                Ok(deleted.rows_affected())
+            })
+        });
+        delete.await
+    }
+}
+
+/// A session that this transaction has just ended.
+#[derive(sqlx::FromRow)]
+pub(super) struct EndedRow {
+    id: String,
+    user_id: String,
+}
+
+/// Ends one session, of this user if one is named. `false`: there is none that goes on.
+pub(super) async fn end_session(
+    connection: &mut SqliteConnection,
+    id: &SessionId,
+    of: Option<&Subject>,
+    reason: EndReason,
+    by: &Author,
+    now: Timestamp,
+) -> Result<bool, StorageError> {
+    let ended: Option<EndedRow> = sqlx::query_as(
+        "update sessions set revoked_at = $2, revoked_reason = $3
+          where id = $1 and revoked_at is null and (user_id = $4 or $4 is null)
+      returning id, user_id",
+    )
+    .bind(id.as_str())
+    .bind(now.as_millisecond())
+    .bind(reason.as_str())
+    .bind(of.map(Subject::as_str))
+    .fetch_optional(&mut *connection)
+    .await?;
+    Ok(publish(connection, ended.into_iter().collect(), reason, by, now).await? == 1)
+}
+
+/// Ends the sessions of a user, but for one if one is named; how many.
+pub(super) async fn end_sessions_of(
+    connection: &mut SqliteConnection,
+    user: &Subject,
+    except: Option<&SessionId>,
+    reason: EndReason,
+    by: &Author,
+    now: Timestamp,
+) -> Result<u64, StorageError> {
+    let ended: Vec<EndedRow> = sqlx::query_as(
+        "update sessions set revoked_at = $2, revoked_reason = $3
+          where user_id = $1 and revoked_at is null and (id <> $4 or $4 is null)
+      returning id, user_id",
+    )
+    .bind(user.as_str())
+    .bind(now.as_millisecond())
+    .bind(reason.as_str())
+    .bind(except.map(SessionId::as_str))
+    .fetch_all(&mut *connection)
+    .await?;
+    publish(connection, ended, reason, by, now).await
+}
+
+/// Ends the least recently used sessions of a user beyond this many.
+pub(super) async fn end_sessions_beyond(
+    connection: &mut SqliteConnection,
+    user: &Subject,
+    most: u32,
+    by: &Author,
+    now: Timestamp,
+) -> Result<u64, StorageError> {
+    let live: i64 = sqlx::query_scalar(
+        "select count(*) from sessions where user_id = $1 and revoked_at is null and expires_at > $2",
+    )
+    .bind(user.as_str())
+    .bind(now.as_millisecond())
+    .fetch_one(&mut *connection)
+    .await?;
+    let surplus = live - i64::from(most);
+    if surplus <= 0 {
+        return Ok(0);
+    }
+    let reason = EndReason::TooManySessions;
+    let ended: Vec<EndedRow> = sqlx::query_as(
+        "update sessions set revoked_at = $2, revoked_reason = $3
+          where id in (select id from sessions
+                        where user_id = $1 and revoked_at is null and expires_at > $2
+                        order by last_used_at, id
+                        limit $4)
+      returning id, user_id",
+    )
+    .bind(user.as_str())
+    .bind(now.as_millisecond())
+    .bind(reason.as_str())
+    .bind(surplus)
+    .fetch_all(&mut *connection)
+    .await?;
+    publish(connection, ended, reason, by, now).await
+}
+
+/// Tells the feed and the audit log of sessions that this transaction has ended; how many.
+async fn publish(
+    connection: &mut SqliteConnection,
+    ended: Vec<EndedRow>,
+    reason: EndReason,
+    by: &Author,
+    now: Timestamp,
+) -> Result<u64, StorageError> {
+    let mut count = 0;
+    if ended.is_empty() {
+        return Ok(count);
+    }
+    let newest: Option<i64> = sqlx::query_scalar("select max(seq) from revocations")
+        .fetch_one(&mut *connection)
+        .await?;
+    let mut seq = newest
+        .map_or(0, |newest| newest + 1)
+        .max(now.as_microsecond());
+    let lifetime: Option<(i64, i64)> =
+        sqlx::query_as("select seconds, earlier_until from access_token_lifetime where id = 1")
+            .fetch_optional(&mut *connection)
+            .await?;
+    // A session comes from a service that served, and a service that serves has noted the lifetime first.
+    let (seconds, earlier_until) =
+        lifetime.ok_or_else(|| inconsistent("access_token_lifetime", "seconds", "1"))?;
+    let forget_after = (NumericDate::from(now).0 + seconds).max(earlier_until);
+    for EndedRow { id, user_id } in ended {
+        sqlx::query(
+            "insert into revocations (seq, session_id, reason, revoked_at, forget_after)
+             values ($1, $2, $3, $4, $5)",
+        )
+        .bind(seq)
+        .bind(&id)
+        .bind(reason.as_str())
+        .bind(now.as_millisecond())
+        .bind(forget_after)
+        .execute(&mut *connection)
+        .await?;
+        let (user, session) = (Subject::from(user_id), SessionId::from(id));
+        let ended = Note::of_session(Happening::SessionRevoked, &user, &session, by)
+            .because(reason.as_str());
+        note(connection, &ended, now).await?;
+        seq += 1;
+        count += 1;
+    }
+    Ok(count)
+}

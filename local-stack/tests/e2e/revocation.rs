@@ -1,0 +1,418 @@
+//! A session that ends is refused by every service, whatever happens to any of them.
+
+use std::time::{Duration, Instant};
+
+use auth_client::FeedOptions;
+use auth_service::config::{Bootstrap, Config as AuthConfig};
+use resource_service::config::{AuthServiceConfig, Config as ResourceConfig};
+use serde_json::{Value, json};
+use service_shell::settings::TokenConfig;
+use service_shell::sqlite::DatabaseUrl;
+use shared_claims::{Clock, Parties, SharedSecret, VerifyingKeys};
+use tempfile::TempDir;
+use test_support::program::free_address;
+use test_support::{Client, Server, start_of_time, token_config};
+
+use crate::stack::Stack as Local;
+
+const SECRET: &str = "the-secret-of-resource-service-for-tests";
+const HOUR: Duration = Duration::from_hours(1);
+/// How long something may take that should come at once, on a machine that does other things too.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Far shorter than in earnest, so that a test can wait for it.
+const SILENCE: Duration = Duration::from_millis(400);
+
+/// auth-service on an address that outlives it, and as many resource-services as are wanted.
+struct Stack {
+    clock: Clock,
+    folder: TempDir,
+    address: String,
+    auth: Option<Server>,
+}
+
+impl Stack {
+    async fn start() -> Self {
+        let mut stack = Self::without_auth();
+        stack.start_auth().await;
+        stack
+    }
+
+    fn without_auth() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join("secret"), SECRET).expect("a file");
+        Self {
+            clock: Clock::manual(start_of_time()),
+            folder,
+            address: free_address(),
+            auth: None,
+        }
+    }
+
+    async fn start_auth(&mut self) {
+        self.start_auth_with(token_config()).await;
+    }
+
+    async fn start_auth_with(&mut self, tokens: TokenConfig) {
+        let (file, scope) = (
+            self.folder.path().join("secret"),
+            "revocations:read token:exchange",
+        );
+        let database = DatabaseUrl::file(self.folder.path().join("auth.db"));
+        let mut config = AuthConfig::new(database, tokens);
+        config.sessions.refresh.token_expires = 24 * HOUR;
+        config.clock = self.clock.clone();
+        config.bootstrap = Bootstrap::default()
+            .with_user("cosmo", &"space-corgi".into())
+            .and_then(|file_| file_.with_client("resource-service", &file, scope.parse()?))
+            .expect("a bootstrap file");
+        let server = Server::start_on(&self.address, |listener, stopped| {
+            auth_service::serve(config, listener, async {
+                let _ = stopped.await;
+            })
+        });
+        self.auth = Some(server.await);
+        self.auth_client().becomes_ready().await;
+    }
+
+    async fn stop_auth(&mut self) {
+        self.auth.take().expect("it runs").stop().await;
+    }
+
+    fn auth_client(&self) -> Client {
+        Client::new(format!("http://{}", self.address))
+    }
+
+    async fn resource(&self, name: &str) -> Resource {
+        self.resource_with(name, |_| {}, token_config()).await
+    }
+
+    async fn resource_with(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut FeedOptions),
+        tokens: TokenConfig,
+    ) -> Resource {
+        let mut feed = FeedOptions {
+            silence: SILENCE,
+            ..FeedOptions::new(name)
+        };
+        change(&mut feed);
+        let config = ResourceConfig {
+            database: DatabaseUrl::file(self.folder.path().join(format!("{name}.db"))),
+            auth_service: Some(AuthServiceConfig {
+                auth_url: format!("http://{}", self.address)
+                    .parse()
+                    .expect("an address"),
+                client_id: "resource-service".to_owned(),
+                client_secret: SECRET.into(),
+                issuer: Some("http://127.0.0.1:8001".to_owned()),
+                feed,
+            }),
+            tokens,
+            clock: self.clock.clone(),
+        };
+        let server = Server::start(|listener, stopped| {
+            resource_service::serve(config, listener, async {
+                let _ = stopped.await;
+            })
+        });
+        let server = server.await;
+        Resource {
+            client: server.client(),
+            server,
+        }
+    }
+
+    async fn log_in(&self) -> (String, String) {
+        let body = json!({"username": "cosmo", "password": "space-corgi"});
+        let reply = self
+            .auth_client()
+            .post("/login", &body)
+            .await
+            .has_status(200);
+        (
+            reply.text_of("access_token"),
+            reply.text_of("refresh_token"),
+        )
+    }
+
+    async fn log_out(&self, token: &str) {
+        let reply = self.auth_client().post_with("/logout", token).await;
+        reply.has_status(204);
+    }
+}
+
+struct Resource {
+    client: Client,
+    server: Server,
+}
+
+impl Resource {
+    async fn takes(&self, token: &str) -> bool {
+        self.client.get_with("/profile", token).await.status == 200
+    }
+
+    /// Waits until a token is refused because its session has ended.
+    async fn refuses(&self, token: &str) {
+        let started = Instant::now();
+        loop {
+            let reply = self.client.get_with("/profile", token).await;
+            if reply.status != 200 {
+                reply
+                    .is(401, "token_revoked")
+                    .says("Token has been revoked");
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "the revocation never came");
+        }
+    }
+
+    /// Waits until readiness says this of the feed.
+    async fn says(&self, state: &str) -> Value {
+        let started = Instant::now();
+        loop {
+            let ready = self.client.get("/health/ready").await;
+            let body = ready.json();
+            if body["revocations"]["state"] == state {
+                return json!({"http": ready.status.as_u16(), "body": body});
+            }
+            assert!(started.elapsed() < PATIENCE, "{body} and never {state}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_logout_is_seen_by_every_service_and_ends_nothing_else() {
+    let stack = Stack::start().await;
+    let services = [stack.resource("one").await, stack.resource("two").await];
+    let ((gone, _), (other, _)) = (stack.log_in().await, stack.log_in().await);
+    for service in &services {
+        assert_eq!(service.says("caught-up").await["body"]["status"], "ok");
+        assert!(service.takes(&gone).await && service.takes(&other).await);
+    }
+    stack.log_out(&gone).await;
+    for service in &services {
+        service.refuses(&gone).await;
+        assert!(service.takes(&other).await);
+    }
+}
+
+#[tokio::test]
+async fn a_replay_is_seen_by_every_service() {
+    let stack = Stack::start().await;
+    let service = stack.resource("one").await;
+    service.says("caught-up").await;
+    let (access, refresh) = stack.log_in().await;
+    let auth = stack.auth_client();
+    auth.post_with("/refresh", &refresh).await.has_status(200);
+    stack.clock.advance(Duration::from_secs(10));
+    assert!(service.takes(&access).await);
+    let replay = auth.post_with("/refresh", &refresh).await;
+    replay.is(401, "refresh_token_reused");
+    service.refuses(&access).await;
+}
+
+#[tokio::test]
+async fn a_service_that_was_cut_off_goes_on_says_so_and_hears_what_it_missed() {
+    let mut stack = Stack::start().await;
+    let service = stack.resource("one").await;
+    service.says("caught-up").await;
+    let ((before, _), (after, _), (stays, _)) = (
+        stack.log_in().await,
+        stack.log_in().await,
+        stack.log_in().await,
+    );
+    stack.log_out(&before).await;
+    service.refuses(&before).await;
+
+    stack.stop_auth().await;
+    let degraded = service.says("degraded").await;
+    assert_eq!(
+        (&degraded["http"], &degraded["body"]["status"]),
+        (&json!(200), &json!("degraded"))
+    );
+    assert!(degraded["body"]["revocations"]["reason"].is_string());
+    assert!(service.takes(&stays).await && service.takes(&after).await);
+    service.refuses(&before).await;
+
+    stack.start_auth().await;
+    stack.log_out(&after).await;
+    service.refuses(&after).await;
+    service.says("caught-up").await;
+    assert!(service.takes(&stays).await);
+}
+
+#[tokio::test]
+async fn a_service_that_was_away_for_an_hour_misses_nothing_that_still_matters() {
+    let stack = Stack::start().await;
+    let service = stack.resource("one").await;
+    service.says("caught-up").await;
+    let (_, refresh) = stack.log_in().await;
+    service.server.stop().await;
+    stack.clock.advance(HOUR);
+    let pair = stack
+        .auth_client()
+        .post_with("/refresh", &refresh)
+        .await
+        .has_status(200);
+    let access = pair.text_of("access_token");
+    stack.log_out(&access).await;
+    stack.clock.advance(Duration::from_mins(14));
+    let service = stack.resource("one").await;
+    service.says("caught-up").await;
+    let reply = service.client.get_with("/profile", &access).await;
+    reply.is(401, "token_revoked");
+}
+
+#[tokio::test]
+async fn a_service_takes_no_token_before_it_knows_which_sessions_have_ended() {
+    let mut stack = Stack::start().await;
+    let ((gone, _), (stays, _)) = (stack.log_in().await, stack.log_in().await);
+    stack.log_out(&gone).await;
+    stack.stop_auth().await;
+    let service = stack.resource("one").await;
+    let starting = service.says("starting").await;
+    assert_eq!(
+        (&starting["http"], &starting["body"]["code"]),
+        (&json!(503), &json!("not_ready"))
+    );
+    let refused = service.client.get_with("/profile", &stays).await;
+    assert_eq!(refused.header("retry-after"), "1");
+    refused.is(503, "not_ready");
+    let refused = service.client.get_with("/profile", "not a token").await;
+    refused.is(401, "malformed_header");
+
+    stack.start_auth().await;
+    service.says("caught-up").await;
+    assert!(service.takes(&stays).await);
+    service
+        .client
+        .get_with("/profile", &gone)
+        .await
+        .is(401, "token_revoked");
+}
+
+#[tokio::test]
+async fn a_strict_service_takes_no_token_after_a_silence_and_recovers() {
+    let mut stack = Stack::start().await;
+    let strict = |feed: &mut FeedOptions| feed.strict = true;
+    let service = stack.resource_with("strict", strict, token_config()).await;
+    let lenient = stack.resource("lenient").await;
+    service.says("caught-up").await;
+    lenient.says("caught-up").await;
+    let (token, _) = stack.log_in().await;
+    stack.stop_auth().await;
+    let started = Instant::now();
+    while service.takes(&token).await {
+        assert!(started.elapsed() < PATIENCE, "it goes on for ever");
+    }
+    service
+        .client
+        .get_with("/profile", &token)
+        .await
+        .is(503, "not_ready");
+    assert_eq!(service.says("degraded").await["http"], 503);
+    assert!(lenient.takes(&token).await);
+    assert_eq!(lenient.says("degraded").await["http"], 200);
+    stack.start_auth().await;
+    service.says("caught-up").await;
+    assert!(service.takes(&token).await);
+}
+
+#[tokio::test]
+async fn a_feed_that_falls_silent_counts_as_lost() {
+    // Its heartbeat comes every 10 s, the services here wait for 0.4 s: to them it falls silent.
+    let stack = Stack::start().await;
+    let service = stack.resource("one").await;
+    let degraded = service.says("degraded").await;
+    let reason = degraded["body"]["revocations"]["reason"].as_str().unwrap();
+    assert!(reason.contains("nothing was heard"), "{reason}");
+    service.says("caught-up").await;
+}
+
+#[tokio::test]
+async fn a_service_whose_settings_differ_says_which_and_does_not_serve() {
+    let stack = Stack::start().await;
+    let (token, _) = stack.log_in().await;
+    let usual = token_config;
+    let other = SharedSecret::parse("another-secret-of-at-least-32-bytes-in-length").unwrap();
+    let parties = |issuer, audience| TokenConfig {
+        parties: Parties::new(issuer, audience),
+        ..usual()
+    };
+    let (issuer, audience) = ("http://127.0.0.1:8001", "tokenpair");
+    for (name, tokens, setting) in [
+        (
+            "issuer",
+            parties("http://auth.example", audience),
+            "JWT_ISSUER",
+        ),
+        ("audience", parties(issuer, "another"), "JWT_AUDIENCE"),
+        (
+            "leeway",
+            TokenConfig {
+                leeway: Duration::from_secs(5),
+                ..usual()
+            },
+            "JWT_LEEWAY",
+        ),
+        (
+            "key",
+            TokenConfig {
+                verifying_keys: VerifyingKeys::new([other.verifying_key()]),
+                ..usual()
+            },
+            "JWT_SECRET_KEY",
+        ),
+    ] {
+        let service = stack.resource_with(name, |_| {}, tokens).await;
+        let mismatch = service.says("mismatch").await;
+        assert_eq!(mismatch["http"], 503);
+        let reason = mismatch["body"]["revocations"]["reason"].as_str().unwrap();
+        assert!(reason.contains(setting), "{reason}");
+        assert!(mismatch["body"]["msg"].as_str().unwrap().contains(setting));
+        assert!(!service.takes(&token).await);
+    }
+    // A service that does not check them has nothing to disagree about.
+    let service = stack
+        .resource_with("neither", |_| {}, parties("", ""))
+        .await;
+    service.says("caught-up").await;
+    assert!(service.takes(&token).await);
+}
+
+#[tokio::test]
+async fn a_service_that_differed_serves_once_auth_service_agrees() {
+    let mut stack = Stack::without_auth();
+    let other = TokenConfig {
+        parties: Parties::new("http://127.0.0.1:8001", "another"),
+        ..token_config()
+    };
+    stack.start_auth_with(other).await;
+    let service = stack.resource("one").await;
+    service.says("mismatch").await;
+    stack.stop_auth().await;
+    stack.start_auth().await;
+    service.says("caught-up").await;
+    let (token, _) = stack.log_in().await;
+    assert!(service.takes(&token).await);
+}
+
+#[tokio::test]
+async fn killed_in_a_loop_neither_service_takes_a_token_that_was_signed_out() {
+    let mut stack = Local::start().await;
+    let (stays, _) = stack.pair().await;
+    for _ in 0..6 {
+        let (gone, _) = stack.pair().await;
+        let taken = stack.resource.get_with("/profile", &gone).await;
+        taken.has_status(200);
+        stack.auth.post_with("/logout", &gone).await.has_status(204);
+        // Both are killed right after the answer, and ready again before anything is asked of them.
+        stack = stack.crash().await;
+        let refused = stack.resource.get_with("/profile", &gone).await;
+        refused.is(401, "token_revoked");
+        let taken = stack.resource.get_with("/profile", &stays).await;
+        taken.has_status(200);
+    }
+}

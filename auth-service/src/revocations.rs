@@ -22,8 +22,10 @@ use crate::storage::Store;
 const LOOK: Duration = Duration::from_millis(100);
 /// How often a subscriber's right to listen is looked at again.
 const CONFIRM: Duration = Duration::from_secs(1);
+/// After this long with nothing to say, that is said: well within the 15 s that subscribers may count on.
+const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Rows that are read for a subscriber at once.
-const BATCH: u32 = 256;
+const BATCH: u32 = 1000;
 
 /// The end of a session, as the feed tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,12 +38,14 @@ pub(crate) struct Revocation {
     pub(crate) forget_after: NumericDate,
 }
 
-/// What a subscriber is sent, in this order: the hello, what it has not read yet, that it has caught up, what is new.
+/// What a subscriber is sent, in this order: the hello, what it has not read yet, that it has caught up, what is new; and a
+/// heartbeat when there is nothing.
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
     Hello(Arc<FeedHello>),
     Revoked(Revocation),
     CaughtUp,
+    Heartbeat,
 }
 
 /// A verifier that listens to the feed, by what it last told of itself.
@@ -111,13 +115,14 @@ impl RevocationFeed {
     }
 
     /// What a subscriber is sent that has read up to `last`. It ends when its token expires, when its account is disabled
-    /// or removed, and when the service stops; after a failure of the store too, and then it goes on where it was.
+    /// or removed, and when the service stops; after a failure of the store too, and then it goes on where it was. Messages
+    /// come together as they are read together.
     pub(crate) fn follow(
         &self,
         expires_at: NumericDate,
         client: ClientId,
         last: Option<i64>,
-    ) -> impl Stream<Item = Message> + Send + use<> {
+    ) -> impl Stream<Item = Vec<Message>> + Send + use<> {
         let follower = Follower {
             newest: self.0.newest.subscribe(),
             stopping: self.0.stopping.subscribe(),
@@ -125,16 +130,17 @@ impl RevocationFeed {
             client,
             expires_at,
             confirmed: Instant::now(),
+            spoken: Instant::now(),
             last: last.unwrap_or(0),
             stage: Stage::Greeting,
         };
         // A task that waits for a word, and no longer for the next look, is told that somebody listens.
         self.0.store.look_again();
-        let batches = stream::unfold(follower, |mut follower| async {
+        stream::unfold(follower, |mut follower| async {
             let messages = follower.next().await?;
-            Some((stream::iter(messages), follower))
-        });
-        futures_util::StreamExt::flatten(batches)
+            follower.spoken = Instant::now();
+            Some((messages, follower))
+        })
     }
 
     /// Keeps what a subscriber tells of itself. `false`: another client has a subscriber of that id.
@@ -182,6 +188,7 @@ struct Follower {
     client: ClientId,
     expires_at: NumericDate,
     confirmed: Instant,
+    spoken: Instant,
     last: i64,
     stage: Stage,
 }
@@ -209,6 +216,9 @@ impl Follower {
                 if !messages.is_empty() {
                     return Some(messages);
                 }
+            }
+            if self.spoken.elapsed() >= HEARTBEAT {
+                return Some(vec![Message::Heartbeat]);
             }
             tokio::select! {
                 _ = self.newest.changed() => {}

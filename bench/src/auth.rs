@@ -1,16 +1,19 @@
 //! An auth-service with one user, whose database is in a folder that is removed at the end.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use auth_client::{FEED_SCOPE, FeedOptions};
 use auth_service::config::{Bootstrap, Config};
+use resource_service::config::{AuthServiceConfig, Config as ResourceConfig};
 use service_shell::settings::TokenConfig;
 use service_shell::sqlite::DatabaseUrl;
 use shared_claims::wire::TokenPair;
-use shared_claims::{Parties, SharedSecret, VerifyingKeys};
+use shared_claims::{Clock, Parties, SharedSecret, VerifyingKeys};
 use tempfile::TempDir;
 
 use crate::load::Connection;
@@ -18,6 +21,9 @@ use crate::server::Servers;
 
 const USERNAME: &str = "cosmo";
 const PASSWORD: &str = "space-corgi";
+const CLIENT_ID: &str = "resource-service";
+const CLIENT_SECRET: &str = "a-client-secret-that-is-long-enough";
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What is answered to a second use of a refresh token by default.
 pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(10);
@@ -32,6 +38,7 @@ pub(crate) fn cores() -> usize {
 pub(crate) struct AuthService {
     address: SocketAddr,
     servers: Servers,
+    tokens: TokenConfig,
     folder: TempDir,
 }
 
@@ -46,15 +53,22 @@ impl AuthService {
             parties: Parties::new("http://127.0.0.1:8001", "tokenpair"),
             leeway: Duration::ZERO,
         };
-        let mut config = Config::new(DatabaseUrl::file(folder.path().join("auth.db")), tokens);
+        let database = DatabaseUrl::file(folder.path().join("auth.db"));
+        let mut config = Config::new(database, tokens.clone());
         config.sessions.refresh.grace = grace;
-        config.bootstrap = Bootstrap::default().with_user(USERNAME, &PASSWORD.into())?;
+        config.sessions.most_per_user = u32::MAX;
+        let secret_file = folder.path().join("client-secret");
+        fs::write(&secret_file, CLIENT_SECRET)?;
+        config.bootstrap = Bootstrap::default()
+            .with_user(USERNAME, &PASSWORD.into())?
+            .with_client(CLIENT_ID, &secret_file, FEED_SCOPE.parse()?)?;
         let mut servers = Servers::on_threads(cores())?;
         let address =
             servers.start(|listener, stop| auth_service::serve(config, listener, stop))?;
         let service = Self {
             address,
             servers,
+            tokens,
             folder,
         };
         // Its first answer: the database and the user are there.
@@ -73,8 +87,44 @@ impl AuthService {
 
     /// Logs in, and returns the request for a refresh with the session's refresh token.
     pub(crate) async fn log_in(&self) -> anyhow::Result<String> {
+        refresh_request(&self.log_in_pair().await?)
+    }
+
+    /// Logs in, and returns the answer's body.
+    pub(crate) async fn log_in_pair(&self) -> anyhow::Result<Vec<u8>> {
         let mut connection = Connection::open(self.address).await?;
-        refresh_request(connection.exchange(login_request().as_bytes()).await?)
+        let pair = connection.exchange(login_request().as_bytes()).await?;
+        Ok(pair.to_vec())
+    }
+
+    /// Starts a resource-service that listens to this one, and waits until it has caught up.
+    pub(crate) async fn start_resource_service(
+        &mut self,
+        number: u16,
+    ) -> anyhow::Result<SocketAddr> {
+        let name = format!("resource-{number}");
+        let config = ResourceConfig {
+            database: DatabaseUrl::file(self.folder.path().join(format!("{name}.db"))),
+            tokens: self.tokens.clone(),
+            auth_service: Some(AuthServiceConfig {
+                auth_url: format!("http://{}", self.address).parse()?,
+                client_id: CLIENT_ID.to_owned(),
+                client_secret: CLIENT_SECRET.into(),
+                issuer: self.tokens.parties.issuer().map(str::to_owned),
+                feed: FeedOptions::new(name),
+            }),
+            clock: Clock::system(),
+        };
+        let serve = |listener, stop| resource_service::serve(config, listener, stop);
+        let address = self.servers.start(serve)?;
+        let mut connection = Connection::open(address).await?;
+        let ready = b"GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+        let started = Instant::now();
+        while connection.ask(ready).await?.0 != 200 {
+            ensure!(started.elapsed() < PATIENCE, "a service never caught up");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(address)
     }
 
     /// Stops the service; its files stay until the folder is dropped.

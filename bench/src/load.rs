@@ -117,6 +117,17 @@ impl Connection {
     /// # Errors
     /// An answer of any other status than 200.
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> anyhow::Result<&[u8]> {
+        let (status, body) = self.ask(request).await?;
+        ensure!(
+            status == 200,
+            "answered with {status}: {}",
+            String::from_utf8_lossy(body)
+        );
+        Ok(body)
+    }
+
+    /// Sends a request and returns the status and the body of its answer.
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> anyhow::Result<(u16, &[u8])> {
         self.received.clear();
         self.stream.write_all(request).await?;
         let head = loop {
@@ -128,14 +139,7 @@ impl Connection {
         while self.received.len() < head.bytes + head.body_bytes {
             self.receive().await?;
         }
-        let body = &self.received[head.bytes..];
-        ensure!(
-            head.status == 200,
-            "answered with {}: {}",
-            head.status,
-            String::from_utf8_lossy(body)
-        );
-        Ok(body)
+        Ok((head.status, &self.received[head.bytes..]))
     }
 
     async fn receive(&mut self) -> anyhow::Result<()> {
@@ -165,12 +169,15 @@ impl Head {
         };
         let head = str::from_utf8(&received[..end])?;
         let (status_line, fields) = head.split_once("\r\n").unwrap_or((head, ""));
-        let status = status_line.split(' ').nth(1).unwrap_or_default().parse();
+        let status = status_line.split(' ').nth(1).unwrap_or_default();
+        let status = status.parse::<u16>();
         let length = fields.split("\r\n").find_map(|field| {
             let (name, value) = field.split_once(':')?;
             name.eq_ignore_ascii_case("content-length")
                 .then(|| value.trim())
         });
+        // An answer of 204 has no body, and need not say so.
+        let length = length.or(status.eq(&Ok(204)).then_some("0"));
         let Some(length) = length else {
             bail!("an answer without Content-Length: {head}")
         };

@@ -1,5 +1,5 @@
 //! What the services can do on this machine, each figure beside a reference taken in the same run:
-//! `cargo run --release -p bench -- route`, `-- login`, `-- refresh`.
+//! `cargo run --release -p bench -- route`, `-- login`, `-- refresh`, `-- revocation`.
 //!
 //! No machine is quiet for long, so the variants of a table take turns in short rounds, and the table compares their
 //! medians: what slows the machine down for a while slows all of them. Everything stays on the loopback interface and
@@ -10,6 +10,7 @@ mod load;
 mod login;
 mod refresh;
 mod report;
+mod revocation;
 mod rounds;
 mod route;
 mod server;
@@ -49,6 +50,15 @@ enum Command {
         #[arg(long, value_name = "COUNT", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=64))]
         callers: u16,
     },
+    /// The time from a logout to the last service's refusal, and what many ended sessions cost a service
+    Revocation {
+        /// Logouts, one after the other
+        #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+        logouts: u16,
+        /// Services that listen
+        #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=16))]
+        services: u16,
+    },
 }
 
 // The load generator has this one thread, the servers have their own.
@@ -68,6 +78,7 @@ async fn main() -> anyhow::Result<()> {
         } => route::run(&rounds, connections.into(), server_threads.into()).await,
         Command::Login => login::run(&rounds).await,
         Command::Refresh { callers } => refresh::run(&rounds, callers.into()).await,
+        Command::Revocation { logouts, services } => revocation::run(logouts, services).await,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The tables: medians, and their ratios to the first row, which is the reference.
 
 use std::fmt::Write;
+use std::time::Duration;
 use std::{env, fs, thread};
 
 /// What one turn of a variant came to: how often per second, and `N` further figures.
@@ -89,6 +90,26 @@ fn spread(figures: impl Iterator<Item = f64>) -> (f64, f64, f64) {
     (*lowest, median, *highest)
 }
 
+/// How waits are distributed, in milliseconds.
+pub(crate) fn distribution(rows: &mut [(&'static str, Vec<Duration>)]) -> String {
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max();
+    let width = width.unwrap_or_default();
+    let mut text = format!(
+        "{:width$}  {:>8}  {:>8}  {:>8}  {:>8}  {:>8}",
+        "", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "most ms"
+    );
+    for (name, waits) in rows {
+        waits.sort_unstable();
+        let _ = write!(text, "\n{name:width$}");
+        for thousandth in [500, 900, 990, 999, 1000] {
+            let index = waits.len().saturating_sub(1) * thousandth / 1000;
+            let wait = waits.get(index).copied().unwrap_or_default();
+            let _ = write!(text, "  {:>8.2}", wait.as_secs_f64() * 1000.0);
+        }
+    }
+    text
+}
+
 /// On what and with which command the figures were taken.
 pub(crate) fn machine_and_command() -> String {
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -123,6 +144,15 @@ mod tests {
     fn one_turn_that_went_wrong_does_not_move_the_median() {
         assert_eq!(spread([9.0, 1.0, 8.0].into_iter()), (1.0, 8.0, 9.0));
         assert_eq!(spread([4.0, 1.0, 2.0, 9.0].into_iter()), (1.0, 3.0, 9.0));
+    }
+
+    #[test]
+    fn a_distribution_is_made_of_waits_that_occurred() {
+        let waits = (1..=1000).rev().map(Duration::from_millis).collect();
+        let text = distribution(&mut [("a wait", waits)]);
+        let row = text.lines().nth(1).unwrap();
+        let figures: Vec<_> = row.split_whitespace().skip(2).collect();
+        assert_eq!(figures, ["500.00", "900.00", "990.00", "999.00", "1000.00"]);
     }
 
     #[test]

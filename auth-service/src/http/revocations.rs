@@ -1,16 +1,17 @@
 //! `GET /revocations`, the feed; `PUT` and `DELETE /revocations/subscribers/{id}`, by which subscribers tell of themselves.
 
 use std::convert::Infallible;
-use std::time::Duration;
+use std::fmt::Write;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
-use axum::response::Sse;
-use axum::response::sse::{Event, KeepAlive};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, StatusCode};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use service_shell::body::{Fields, JsonBody};
 use shared_claims::extract::Service;
 use shared_claims::wire::SessionRevoked;
@@ -24,9 +25,6 @@ use crate::app::AppState;
 use crate::revocations::{Message, RevocationFeed, Subscriber};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-
-/// A comment is sent after this long without an event: well within the 15 s that subscribers may count on.
-const HEARTBEAT: Duration = Duration::from_secs(10);
 
 pub(super) fn router() -> Router<AppState> {
     Router::new().route("/revocations", get(follow)).route(
@@ -48,32 +46,51 @@ async fn follow(
     State(feed): State<RevocationFeed>,
     caller: Listener,
     headers: HeaderMap,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>> + use<>>, Error> {
+) -> Result<Response, Error> {
     // An id that is none of ours is like no id: whoever sends it is told everything.
     let last = headers
         .get(LAST_EVENT_ID)
         .and_then(|id| id.to_str().ok()?.parse().ok());
     let messages = feed.follow(caller.expires_at, client(&caller)?, last);
-    Ok(Sse::new(messages.map(|message| Ok(event(&message))))
-        .keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+    let events = messages.map(|messages| Ok::<_, Infallible>(write(&messages)));
+    let headers = [
+        (CONTENT_TYPE, "text/event-stream"),
+        (CACHE_CONTROL, "no-store"),
+        // What a proxy keeps back to send it together comes too late.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((headers, Body::from_stream(events)).into_response())
 }
 
-fn event(message: &Message) -> Event {
-    let written = match message {
-        Message::Hello(hello) => Event::default().event("hello").json_data(&**hello),
-        Message::Revoked(revocation) => Event::default()
-            .id(revocation.seq.to_string())
-            .event("session-revoked")
-            .json_data(SessionRevoked {
-                sid: revocation.session.clone(),
-                reason: revocation.reason.clone(),
-                revoked_at: revocation.revoked_at,
-                forget_after: revocation.forget_after,
-            }),
-        // An event without data is one that readers pass over.
-        Message::CaughtUp => Ok(Event::default().event("caught-up").data("{}")),
-    };
-    written.expect("strings and numbers can be written as JSON")
+/// Messages as server-sent events, which go out together. JSON on one line needs no more care than that.
+fn write(messages: &[Message]) -> String {
+    let mut text = String::new();
+    for message in messages {
+        match message {
+            Message::Hello(hello) => {
+                let _ = write!(text, "event: hello\ndata: {}\n\n", json(&**hello));
+            }
+            Message::Revoked(revocation) => {
+                let seq = revocation.seq;
+                let revoked = SessionRevoked {
+                    sid: revocation.session.clone(),
+                    reason: revocation.reason.clone(),
+                    revoked_at: revocation.revoked_at,
+                    forget_after: revocation.forget_after,
+                };
+                let data = json(&revoked);
+                let _ = write!(text, "id: {seq}\nevent: session-revoked\ndata: {data}\n\n");
+            }
+            // An event without data is one that readers pass over.
+            Message::CaughtUp => text.push_str("event: caught-up\ndata: {}\n\n"),
+            Message::Heartbeat => text.push_str(":\n\n"),
+        }
+    }
+    text
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("strings and numbers can be written as JSON")
 }
 
 #[derive(Deserialize)]

@@ -20,6 +20,8 @@ PAIR=$(curl -s -X POST http://127.0.0.1:8001/refresh -H "Authorization: Bearer $
 ACCESS=$(echo "$PAIR" | sed 's/.*"access_token":"\([^"]*\)".*/\1/'); REFRESH=$(echo "$PAIR" | sed 's/.*"refresh_token":"\([^"]*\)".*/\1/')
 curl -s -X PUT http://127.0.0.1:8002/profile -H "Authorization: Bearer $ACCESS" -H 'Content-Type: application/json' -d '{"display_name": "Cosmo", "bio": "A corgi in space."}'; echo
 
-# 6. Log out: 204, and the session is over. Its refresh token buys nothing any more.
+# 6. Log out: 204, and the session is over. The access token, good for a while yet by itself, is refused by the other service
+#    too, and the refresh token buys nothing any more.
 curl -s -o /dev/null -w '%{http_code}\n' -X POST http://127.0.0.1:8001/logout -H "Authorization: Bearer $ACCESS"
+curl -s http://127.0.0.1:8002/profile -H "Authorization: Bearer $ACCESS"; echo
 curl -s -X POST http://127.0.0.1:8001/refresh -H "Authorization: Bearer $REFRESH"; echo

@@ -25,7 +25,12 @@ impl Trail {
         Self(
             Self::HEADERS
                 .into_iter()
-                .filter_map(|name| Some((name.clone(), headers.get(&name)?.clone())))
+                .flat_map(|name| {
+                    let values = headers.get_all(&name).iter().cloned();
+                    values
+                        .map(move |value| (name.clone(), value))
+                        .collect::<Vec<_>>()
+                })
                 .collect(),
         )
     }
@@ -86,7 +91,8 @@ impl ServiceClient {
         self.http.request(method, url)
     }
 
-    /// Sends a request with a token; once more with a new one when the answer is 401 and the body can be sent again.
+    /// Sends a request with a token; once more with another one when the answer is 401, the body can be sent again and there
+    /// is another to be had.
     ///
     /// # Errors
     /// There is no token, or no answer.
@@ -104,8 +110,9 @@ impl ServiceClient {
         let (StatusCode::UNAUTHORIZED, Some(again)) = (answer.status(), again) else {
             return Ok(answer);
         };
-        self.tokens.reject(&token);
-        let token = self.tokens.token().await?;
-        Ok(with_token(again, &token).send().await?)
+        match self.tokens.instead_of(&token).await {
+            Some(token) => Ok(with_token(again, &token).send().await?),
+            None => Ok(answer),
+        }
     }
 }

@@ -29,6 +29,9 @@ pub enum FetchError {
     /// The issuer refuses: an error code of RFC 6749 section 5.2, such as `invalid_client`.
     #[error("the issuer of tokens refuses: {0}")]
     Refused(String),
+    /// The issuer answers with a token of another type than `Bearer`.
+    #[error("the issuer of tokens answers with a token that is not a bearer's")]
+    TokenType,
     /// The last attempt failed a moment ago, and it is too early for the next.
     #[error("the issuer of tokens failed a moment ago")]
     Waiting(#[source] Arc<FetchError>),
@@ -38,10 +41,15 @@ impl FetchError {
     /// Whether asking again could help: a refusal stands until somebody changes something.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
+        matches!(self.root(), Self::Refused(_))
+    }
+
+    /// What failed in the first place, where this says that it is too early to try again.
+    #[must_use]
+    pub fn root(&self) -> &Self {
         match self {
-            Self::Refused(_) => true,
-            Self::Waiting(last) => last.is_refusal(),
-            Self::Unreachable(_) | Self::Status(_) => false,
+            Self::Waiting(last) => last.root(),
+            failed => failed,
         }
     }
 }
@@ -139,7 +147,13 @@ impl Issuer {
             .map_err(unreachable)?;
         let status = answer.status();
         if status.is_success() {
-            return answer.json().await.map_err(unreachable);
+            let granted: Granted = answer.json().await.map_err(unreachable)?;
+            // A client must not use a token of a type that it does not know (RFC 6749 section 7.1).
+            return if granted.token_type.eq_ignore_ascii_case("bearer") {
+                Ok(granted)
+            } else {
+                Err(FetchError::TokenType)
+            };
         }
         match answer.json::<Refusal>().await {
             Ok(refusal) if status.is_client_error() => Err(FetchError::Refused(refusal.error)),
@@ -169,9 +183,10 @@ impl Form {
 #[derive(Deserialize)]
 pub(crate) struct Granted {
     pub(crate) access_token: AccessToken,
-    /// RFC 6749 only recommends it: without it a token is used once.
+    pub(crate) token_type: String,
+    /// RFC 6749 only recommends it: without it, as with nothing or less, a token is used once.
     #[serde(default)]
-    pub(crate) expires_in: u64,
+    pub(crate) expires_in: i64,
 }
 
 /// An error answer (RFC 6749 section 5.2).
@@ -195,13 +210,19 @@ impl Exchange {
     #[must_use]
     pub fn for_audience(mut self, audience: impl Into<String>) -> Self {
         self.audience = Some(audience.into());
-        self
+        self.with_nothing_remembered()
     }
 
     /// Asks for tokens with this scope rather than the user's own.
     #[must_use]
     pub fn with_scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = Some(scope.into());
+        self.with_nothing_remembered()
+    }
+
+    /// What was fetched for another audience or scope is of no use, and stays with whoever this was cloned from.
+    fn with_nothing_remembered(mut self) -> Self {
+        self.sources = Arc::new(Cache::new(REMEMBERED));
         self
     }
 

@@ -14,6 +14,11 @@ use crate::issuer::{FetchError, Form, Granted, Issuer};
 /// The longest that a call waits for a token.
 pub const FETCH_LIMIT: Duration = Duration::from_secs(2);
 
+/// A token that was fetched this shortly ago is not replaced because somebody refuses it: the next would be refused too.
+const JUST_ISSUED: Duration = Duration::from_secs(1);
+/// No token is believed to be good for longer.
+const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
+
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Hands out access tokens. Clones share the token and the fetching of it.
@@ -41,6 +46,7 @@ struct State {
 #[derive(Clone)]
 struct Cached {
     token: AccessToken,
+    fetched_at: Instant,
     /// From then on a new one is fetched beside its use.
     renew_at: Instant,
     /// From then on it is not used any more: it might expire on its way.
@@ -81,16 +87,20 @@ impl TokenSource {
         fetching.await
     }
 
-    /// Takes a token out of use, because somebody answered it with 401.
-    pub fn reject(&self, token: &AccessToken) {
-        let mut state = self.state();
-        if state
-            .token
-            .as_ref()
-            .is_some_and(|cached| cached.token == *token)
-        {
-            state.token = None;
-        }
+    /// Another token than this one, which somebody answered with 401: fetched, unless there is one already. `None`: there is
+    /// no other to be had, be it that the issuer does not answer or that this one is only just issued. It stays in use then:
+    /// one service that refuses it must not take it from all the others.
+    pub async fn instead_of(&self, token: &AccessToken) -> Option<AccessToken> {
+        let fetching = {
+            let (mut state, now) = (self.state(), Instant::now());
+            match &state.token {
+                Some(cached) if cached.token != *token => return Some(cached.token.clone()),
+                Some(cached) if now < cached.fetched_at + JUST_ISSUED => return None,
+                _ if state.pausing(now).is_some() => return None,
+                _ => self.fetch(&mut state),
+            }
+        };
+        fetching.await.ok().filter(|fetched| fetched != token)
     }
 
     /// Joins the fetch that is under way, or starts one. It runs in a task of its own: a caller that goes away takes
@@ -130,10 +140,13 @@ impl State {
             Ok(Granted {
                 access_token,
                 expires_in,
+                ..
             }) => {
-                let lifetime = Duration::from_secs(expires_in);
+                let lifetime = Duration::from_secs(expires_in.max(0).unsigned_abs());
+                let lifetime = lifetime.min(LONGEST_LIFETIME);
                 self.token = Some(Cached {
                     token: access_token.clone(),
+                    fetched_at: now,
                     renew_at: now + lifetime * 3 / 4,
                     use_until: now
                         + lifetime.saturating_sub((lifetime / 10).min(Duration::from_secs(5))),

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "to panic is how a test fails")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use auth_client::{CallError, FETCH_LIMIT, FetchError, Issuer, ServiceClient, TokenSource, Trail};
@@ -26,6 +26,7 @@ struct Inner {
     status: AtomicU32,
     delay_ms: AtomicU64,
     lifetime: AtomicU64,
+    of_another_type: AtomicBool,
 }
 
 impl Fake {
@@ -72,8 +73,10 @@ async fn issue(State(Fake(fake)): State<Fake>) -> Response {
     let status =
         StatusCode::from_u16(u16::try_from(fake.status.load(Ordering::SeqCst)).unwrap()).unwrap();
     let lifetime = fake.lifetime.load(Ordering::SeqCst);
+    let of_another_type = fake.of_another_type.load(Ordering::SeqCst);
+    let token_type = if of_another_type { "DPoP" } else { "bearer" };
     let body = if status == 200 {
-        json!({"access_token": format!("token-{number}"), "token_type": "Bearer", "expires_in": lifetime})
+        json!({"access_token": format!("token-{number}"), "token_type": token_type, "expires_in": lifetime})
     } else {
         json!({"error": "invalid_client"})
     };
@@ -233,6 +236,13 @@ async fn a_call_that_is_answered_with_401_is_made_once_more_with_a_new_token() {
     let client = ServiceClient::new(source.clone());
     let url = format!("http://{}/stock", server.address());
     source.token().await.unwrap();
+    // Of a token that was only just issued the next would be no better.
+    fake.0.asked.fetch_add(1, Ordering::SeqCst);
+    let answer = client.send(client.get(&url), &Trail::default()).await;
+    assert_eq!(answer.unwrap().status(), 401);
+    assert_eq!(fake.0.called.swap(0, Ordering::SeqCst), 1);
+    fake.0.asked.fetch_sub(1, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(1010)).await;
     // The service does not take that token any more: it wants a newer one than was issued.
     fake.0.asked.fetch_add(1, Ordering::SeqCst);
     let request = client.request(http::Method::POST, &url).body("a body");
@@ -264,4 +274,53 @@ async fn a_call_to_nobody_is_an_error_that_says_so() {
         .unwrap_err();
     assert!(matches!(error, CallError::Call(_)));
     assert_eq!(error.to_string(), "the service does not answer");
+}
+
+#[tokio::test]
+async fn a_token_that_one_service_refuses_stays_in_use_while_there_is_no_other() {
+    let (fake, server, source) = Fake::start().await;
+    let client = ServiceClient::new(source.clone());
+    let url = format!("http://{}/stock", server.address());
+    let token = source.token().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1010)).await;
+    fake.answers(500);
+    fake.0.asked.fetch_add(1, Ordering::SeqCst);
+    let answer = client.send(client.get(&url), &Trail::default()).await;
+    assert_eq!(answer.unwrap().status(), 401);
+    assert_eq!(source.token().await.unwrap(), token);
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_anew_for_another_audience_or_scope() {
+    let (fake, server, _) = Fake::start().await;
+    let address = format!("http://{}", server.address()).parse().unwrap();
+    let exchange = Issuer::new(address, "orders", "secret".into()).exchange();
+    let sources = [
+        exchange.clone(),
+        exchange.clone().for_audience("a"),
+        exchange.clone().for_audience("b"),
+        exchange.clone().with_scope("c"),
+        exchange,
+    ];
+    let mut tokens = Vec::new();
+    for source in &sources {
+        let token = source.on_behalf_of("a user's token").token().await.unwrap();
+        tokens.push(token.expose().to_owned());
+    }
+    assert_eq!(
+        tokens,
+        ["token-1", "token-2", "token-3", "token-4", "token-1"]
+    );
+    assert_eq!(fake.asked(), 4);
+}
+
+#[tokio::test]
+async fn an_answer_that_makes_no_sense_is_an_error_and_no_panic() {
+    let (fake, _server, source) = Fake::start().await;
+    fake.0.lifetime.store(u64::MAX / 2, Ordering::SeqCst);
+    source.token().await.unwrap();
+    let (fake, _server, source) = Fake::start().await;
+    fake.0.of_another_type.store(true, Ordering::SeqCst);
+    let error = source.token().await.unwrap_err();
+    assert!(matches!(error, FetchError::TokenType), "{error:?}");
 }

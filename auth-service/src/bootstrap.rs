@@ -1,8 +1,10 @@
 //! Users and clients declared in a file, so that a stack comes up complete: `AUTH_BOOTSTRAP_FILE`.
 //!
-//! Applied at every start, any number of times, with the same result. A client is brought to what the file says. A user is
-//! added once and then keeps the password that they may have changed; the scope is brought to what the file says.
+//! Applied at every start, any number of times, with the same result. A client gets the scope that the file says, and its
+//! secret when that is another than at the last start, so that a secret that was rotated since stays. A user is added once and
+//! then keeps the password that they may have changed; the scope is brought to what the file says.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -99,10 +101,18 @@ impl Bootstrap {
             let secret = ClientSecret::parse(&secret).map_err(|error| wrong(error.to_string()))?;
             Ok((id, secret, entry.scope))
         });
-        Ok(Self {
+        let read = Self {
             users: users.collect::<Result<_, _>>()?,
             clients: clients.collect::<Result<_, _>>()?,
-        })
+        };
+        let names = read.users.iter().map(|(username, ..)| username.as_ref());
+        let ids = read.clients.iter().map(|(id, ..)| id.as_str());
+        for (what, twice) in [("user", first_twice(names)), ("client", first_twice(ids))] {
+            if let Some(name) = twice {
+                return Err(unusable(path, &format!("has the {what} '{name}' twice")));
+            }
+        }
+        Ok(read)
     }
 
     /// Declares a user, as an entry of a file does.
@@ -170,6 +180,11 @@ impl Bootstrap {
         }
         Ok(())
     }
+}
+
+fn first_twice<'n>(mut names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let mut seen = HashSet::new();
+    names.find(|name| !seen.insert(*name))
 }
 
 fn secret(

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use service_shell::settings::duration;
 use service_shell::sqlite::StorageError;
-use shared_claims::{ClientId, Clock, Scope};
+use shared_claims::{ClientId, Clock, NumericDate, Scope};
 
 use crate::audit::Author;
 use crate::storage::Store;
@@ -160,15 +160,18 @@ impl Clients {
         Self { store, clock }
     }
 
-    /// The client whose id and secret these are. An unknown client costs what a known one costs.
+    /// The client whose id this is, and whose secret is one of these. An unknown client costs what a known one costs.
     pub(crate) async fn authenticate(
         &self,
         id: &ClientId,
-        secret: &ClientSecret,
+        secrets: &[ClientSecret],
     ) -> Result<Option<Client>, StorageError> {
-        let (presented, client) = (secret.hash(), self.store.client(id).await?);
-        let now = self.clock.now();
-        Ok(client.filter(|client| client.knows(&presented, now) && client.disabled_at.is_none()))
+        let presented: Vec<_> = secrets.iter().map(ClientSecret::hash).collect();
+        let (client, now) = (self.store.client(id).await?, self.clock.now());
+        Ok(client.filter(|client| {
+            let known = presented.iter().any(|secret| client.knows(secret, now));
+            known && client.disabled_at.is_none()
+        }))
     }
 
     /// A new client with a new secret. `None`: the id is taken.
@@ -199,6 +202,20 @@ impl Clients {
     pub(crate) async fn is_enabled(&self, id: &ClientId) -> Result<bool, StorageError> {
         let client = self.store.client(id).await?;
         Ok(client.is_some_and(|client| client.disabled_at.is_none()))
+    }
+
+    /// Whether a token is good as far as this client is concerned: it is enabled, and was there when the token was issued, and
+    /// not another of the same name.
+    pub(crate) async fn vouches_for(
+        &self,
+        id: &ClientId,
+        issued_at: Option<NumericDate>,
+    ) -> Result<bool, StorageError> {
+        let client = self.store.client(id).await?;
+        Ok(client.is_some_and(|client| {
+            let created_at = NumericDate::from(client.created_at);
+            client.disabled_at.is_none() && issued_at.is_none_or(|at| at >= created_at)
+        }))
     }
 
     /// Gives a client a new secret; the old one is good for the overlap. `None`: there is no such client.

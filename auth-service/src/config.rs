@@ -182,6 +182,13 @@ impl AuthSettings {
                 remedy: "let the refresh token live at least as long as the access token that it renews",
             });
         }
+        if self.auth_session_max_age < self.jwt_access_token_expires {
+            return Err(SettingError {
+                setting: "AUTH_SESSION_MAX_AGE",
+                fault: "it is shorter than JWT_ACCESS_TOKEN_EXPIRES".to_owned(),
+                remedy: "let a session last at least as long as its first access token",
+            });
+        }
         let limits = HashingLimits::default();
         let concurrency = self.auth_hashing_concurrency.unwrap_or(limits.concurrency);
         let tokens = tokens.resolve()?;

@@ -16,6 +16,9 @@ use crate::sessions::{RefreshError, Sessions};
 /// What a client must be allowed to ask for, to exchange users' tokens.
 pub(crate) const EXCHANGE_SCOPE: &str = "token:exchange";
 
+/// What no service is ever handed with a user's token.
+pub(crate) const ADMIN_SCOPE: &str = "admin";
+
 /// Services that act for one another in a chain, at the most: each makes the token longer.
 const MAX_ACTORS: usize = 4;
 
@@ -34,6 +37,8 @@ pub(crate) enum GrantError {
     TooManyActors,
     #[error("the refresh token is not good")]
     Refresh(#[source] RefreshError),
+    #[error("tokens of this kind are not revoked one by one")]
+    Unrevocable,
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -107,13 +112,14 @@ impl Grants {
         Ok(self.sessions.refresh(&claims, asked, ip).await?)
     }
 
-    /// A token on behalf of a user (RFC 8693): with no more scope than the user's own, for one audience, good for no
-    /// longer than the user's own, and ending with the user's session.
+    /// A token on behalf of a user (RFC 8693): with no more scope than the user's own, and never that to administer; for no
+    /// other audience; good for no longer than the user's own, and ending with the user's session. `targets` are the
+    /// audiences that are asked for; none: those that the token was for.
     pub(crate) async fn exchange(
         &self,
         client: &Client,
         subject_token: &str,
-        audience: Option<String>,
+        targets: Vec<String>,
         asked: Option<Scope>,
     ) -> Result<TokenPair, GrantError> {
         if !client.scope.contains(EXCHANGE_SCOPE) {
@@ -126,21 +132,29 @@ impl Grants {
         if subject.caller() != CallerKind::User || subject.session.is_none() {
             return Err(GrantError::Subject(None));
         }
-        match self.sessions.confirm(&subject).await {
+        match self.confirm(&subject).await {
             Ok(()) => {}
             Err(RefreshError::Token(error)) => return Err(GrantError::Subject(Some(error))),
             Err(error) => return Err(error.into()),
         }
-        if audience.is_some() && audience != self.audience && audience != self.issuer {
+        if !targets
+            .iter()
+            .all(|target| self.may_target(&subject, target))
+        {
             return Err(GrantError::Target);
         }
+        let audience = if targets.is_empty() {
+            subject.audience.clone()
+        } else {
+            targets
+        };
         if actors(subject.actor.as_ref()) >= MAX_ACTORS {
             return Err(GrantError::TooManyActors);
         }
-        let scope = narrow(&subject.scope, asked)?;
+        let scope = narrow(&subject.scope.clone().without(ADMIN_SCOPE), asked)?;
         let issued_at = NumericDate::from(self.clock.now());
         Ok(self.issue(AccessClaims {
-            audience: audience.into_iter().collect(),
+            audience,
             actor: Some(Actor {
                 client: client.id.clone(),
                 before: subject.actor.map(Box::new),
@@ -154,6 +168,16 @@ impl Grants {
                 .min(issued_at.after(self.access_token_expires)),
             ..subject
         }))
+    }
+
+    /// A token for everybody becomes one for us alone; one for us alone does not become one for everybody.
+    fn may_target(&self, subject: &AccessClaims, target: &str) -> bool {
+        let (usual, ours) = (self.audience.as_deref(), self.issuer.as_deref());
+        let held = |target: Option<&str>| {
+            target.is_none_or(|target| subject.audience.iter().any(|held| held == target))
+        };
+        (Some(target) == ours && (held(ours) || held(usual)))
+            || (Some(target) == usual && held(usual))
     }
 
     /// What a token is good for, or `None` for one that is good for nothing (RFC 7662 section 2.2).
@@ -181,32 +205,48 @@ impl Grants {
         }))
     }
 
-    /// Ends the session of a token (RFC 7009). A token that is not good any more, or was never, needs no ending.
-    pub(crate) async fn revoke(&self, token: &str, ip: Option<IpAddr>) -> Result<(), StorageError> {
+    /// Ends the session of a token (RFC 7009). A token that is not good any more, or was never, needs no ending. A service's
+    /// token has no session to end, and one with which a service acts for a user is not the user's login.
+    pub(crate) async fn revoke(&self, token: &str, ip: Option<IpAddr>) -> Result<(), GrantError> {
         let Ok(presented) = self.verifier.either(token) else {
             return Ok(());
         };
+        if let Presented::Access(claims) = &presented
+            && (claims.session.is_none() || claims.actor.is_some())
+        {
+            return match self.confirm(claims).await {
+                Ok(()) => Err(GrantError::Unrevocable),
+                Err(RefreshError::Storage(error)) => Err(error.into()),
+                Err(_) => Ok(()),
+            };
+        }
         match self.sessions.log_out(&presented, ip).await {
-            Err(RefreshError::Storage(error)) => Err(error),
+            Err(RefreshError::Storage(error)) => Err(error.into()),
             _ => Ok(()),
         }
     }
 
     /// Whether an access token is good by the tables, whatever it says itself: the session of a user goes on, and the
-    /// account of a service is there and not disabled. The issuer need not wait for the expiry.
+    /// accounts of the services that it speaks of are there and not disabled. The issuer need not wait for the expiry.
     pub(crate) async fn confirm(&self, claims: &AccessClaims) -> Result<(), RefreshError> {
-        if let Some(id) = &claims.client_id {
-            return if self.clients.is_enabled(id).await? {
-                Ok(())
-            } else {
-                Err(TokenError::Revoked.into())
-            };
+        let mut actor = claims.actor.as_ref();
+        let mut services: Vec<_> = claims.client_id.iter().collect();
+        while let Some(Actor { client, before }) = actor {
+            services.push(client);
+            actor = before.as_deref();
+        }
+        for service in services {
+            if !self.clients.vouches_for(service, claims.issued_at).await? {
+                return Err(TokenError::Revoked.into());
+            }
         }
         self.sessions.confirm(claims).await
     }
 
     fn issue(&self, claims: AccessClaims) -> TokenPair {
-        let expires_in = claims.expires_at.0 - NumericDate::from(self.clock.now()).0;
+        // With a leeway a token is exchanged for a while after its expiry.
+        let now = NumericDate::from(self.clock.now());
+        let expires_in = claims.expires_at.0.saturating_sub(now.0).max(0);
         TokenPair {
             access_token: self.signer.access(&claims),
             refresh_token: None,

@@ -31,7 +31,12 @@ impl DataDir {
             .recursive(true)
             .mode(0o700)
             .create(&folder)
-            .with_context(|| format!("--data-dir: cannot make {}", folder.display()))?;
+            .with_context(|| {
+                format!(
+                    "--data-dir: {} cannot be made; name a folder that this user can write",
+                    folder.display()
+                )
+            })?;
         Ok(Self {
             folder,
             _removed: None,
@@ -60,7 +65,12 @@ impl DataDir {
         if !file.exists() {
             write_private(&unfinished, &SharedSecret::generate())
                 .and_then(|()| fs::rename(&unfinished, &file))
-                .with_context(|| format!("the secret cannot be written to {}", file.display()))?;
+                .with_context(|| {
+                    format!(
+                        "--data-dir: {} cannot be written; name a folder that this user can write",
+                        file.display()
+                    )
+                })?;
         }
         Ok(file)
     }

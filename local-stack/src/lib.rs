@@ -5,6 +5,7 @@ mod data;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use auth_service::config::{AuthSettings, StoreSettings};
@@ -84,7 +85,7 @@ pub async fn run(mut cli: Cli, given: &ArgMatches) -> anyhow::Result<()> {
     auth.bootstrap = auth
         .bootstrap
         .with_user(data::DEMO_USER, &data::DEMO_PASSWORD.into())?;
-    if cli.resource.resource_client_id.is_none() {
+    if !cli.resource.names_an_account() {
         let secret = data.secret("resource-client-secret")?;
         auth.bootstrap =
             auth.bootstrap
@@ -107,10 +108,21 @@ pub async fn run(mut cli: Cli, given: &ArgMatches) -> anyhow::Result<()> {
         stopping.send_replace(true);
         anyhow::Ok(())
     };
-    introduce(auth_address, resource_address)?;
+    // What cannot start says so, and nothing else is said.
+    let introduced = async {
+        until_ready(auth_address).await;
+        until_ready(resource_address).await;
+        introduce(auth_address, resource_address)
+    };
     // The first that breaks ends all: half a stack is none.
     tokio::try_join!(
         signalled,
+        async {
+            tokio::select! {
+                introduced = introduced => introduced,
+                () = stopped() => Ok(()),
+            }
+        },
         auth_service::serve(auth, auth_listener, stopped()),
         resource_service::serve(resource, resource_listener, stopped()),
     )?;
@@ -123,6 +135,12 @@ pub fn walk_through(auth: SocketAddr, resource: SocketAddr) -> String {
     WALK_THROUGH
         .replace("127.0.0.1:8001", &auth.to_string())
         .replace("127.0.0.1:8002", &resource.to_string())
+}
+
+async fn until_ready(address: SocketAddr) {
+    while health::check(address).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 fn introduce(auth: SocketAddr, resource: SocketAddr) -> anyhow::Result<()> {

@@ -49,3 +49,6 @@ create table audit_events (
 
 create index audit_events_by_time on audit_events (at);
 create index audit_events_of_user on audit_events (user_id, id);
+
+-- The secret that a bootstrap file declared last. While it declares the same, a secret that was rotated since stays.
+alter table clients add column declared_secret_hash text;

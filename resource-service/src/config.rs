@@ -118,6 +118,14 @@ pub struct AuthServiceConfig {
 }
 
 impl ResourceSettings {
+    /// Whether a service account is named, in whole or in part.
+    #[must_use]
+    pub fn names_an_account(&self) -> bool {
+        self.resource_client_id.is_some()
+            || self.resource_client_secret.is_some()
+            || self.resource_client_secret_file.is_some()
+    }
+
     /// Reads the secrets and checks them.
     ///
     /// # Errors

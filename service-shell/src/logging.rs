@@ -21,7 +21,9 @@ pub fn start(settings: &LogSettings) -> Result<(), SettingError> {
         })?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr);
+        .with_writer(io::stderr)
+        // Nobody reads the log any more, or the disk is full: to say so on the same standard error would end the process.
+        .log_internal_errors(false);
     let format = settings
         .log_format
         .unwrap_or(if io::stderr().is_terminal() {

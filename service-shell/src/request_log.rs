@@ -26,7 +26,7 @@ use crate::problem::Problem;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A longer incoming request id is replaced by one of ours: it is copied into every log line.
-const MAX_REQUEST_ID_BYTES: usize = 128;
+const MAX_REQUEST_ID_BYTES: usize = 256;
 
 /// A route that has not answered by now is stuck; what it waits for has shorter limits of its own.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -172,7 +172,7 @@ fn request_id(request: &Request) -> HeaderValue {
     let usable = |id: &&HeaderValue| {
         !id.is_empty()
             && id.len() <= MAX_REQUEST_ID_BYTES
-            && id.as_bytes().iter().all(u8::is_ascii_graphic)
+            && id.as_bytes().iter().all(|byte| matches!(byte, b' '..=b'~'))
     };
     let incoming = request.headers().get(X_REQUEST_ID).filter(usable).cloned();
     incoming.unwrap_or_else(|| {

@@ -2,6 +2,7 @@
 //! What cannot be used is told in one line: the setting, what is wrong with it, and what would be right.
 
 use std::fs;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -327,13 +328,22 @@ fn unset_when_empty(argument: Arg) -> Arg {
 /// standard error and code 2.
 pub fn parse<C: clap::FromArgMatches>(command: Command) -> Result<(C, ArgMatches), ExitCode> {
     let name = command.get_name().to_owned();
+    let not_text = command
+        .get_arguments()
+        .filter_map(Arg::get_env)
+        .find(|name| std::env::var_os(name).is_some_and(|value| value.to_str().is_none()))
+        .map(|name| name.to_string_lossy().into_owned());
     let parsed = command
         .mut_args(unset_when_empty)
         .try_get_matches()
         .and_then(|matches| Ok((C::from_arg_matches(&matches)?, matches)));
     parsed.map_err(|error| {
         if error.use_stderr() {
-            complain(&name, &one_line(&error));
+            let line = match not_text.filter(|_| error.kind() == ErrorKind::InvalidUtf8) {
+                Some(setting) => format!("{setting}: it is not UTF-8 text; write it as such"),
+                None => one_line(&error),
+            };
+            complain(&name, &line);
             ExitCode::from(2)
         } else {
             let _ = error.print();
@@ -354,12 +364,9 @@ pub fn end(name: &str, result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "the one line that tells why a process ends, logging or not"
-)]
+/// The one line that tells why a process ends, logging or not. Where nobody reads it, the exit code has to do.
 fn complain(name: &str, line: &str) {
-    eprintln!("{name}: {}", line.replace('\n', " "));
+    let _ = writeln!(io::stderr(), "{name}: {}", line.replace('\n', " "));
 }
 
 /// clap's own messages name the flag, over several lines. Secrets are taken as they are, so that no message of clap's can
@@ -371,7 +378,9 @@ fn one_line(error: &clap::Error) -> String {
         _ => None,
     };
     let argument = text(ContextKind::InvalidArg).unwrap_or_default();
-    let value = text(ContextKind::InvalidValue).unwrap_or_default();
+    // The address of a database may have a password in it.
+    let value = text(ContextKind::InvalidValue).filter(|value| !value.contains('@'));
+    let value = value.map_or_else(|| "its value".to_owned(), |value| format!("'{value}'"));
     let setting = argument
         .split_whitespace()
         .next()
@@ -381,7 +390,7 @@ fn one_line(error: &clap::Error) -> String {
             let remedy = std::error::Error::source(error)
                 .map(ToString::to_string)
                 .unwrap_or_default();
-            format!("{}: '{value}' cannot be used; {remedy}", variable(flag))
+            format!("{}: {value} cannot be used; {remedy}", variable(flag))
         }
         (ErrorKind::InvalidValue, Some(flag)) => {
             let remedy = text(ContextKind::ValidValue)
@@ -390,7 +399,7 @@ fn one_line(error: &clap::Error) -> String {
                     || "give it a value".to_owned(),
                     |values| format!("use one of: {values}"),
                 );
-            format!("{}: '{value}' cannot be used; {remedy}", variable(flag))
+            format!("{}: {value} cannot be used; {remedy}", variable(flag))
         }
         (ErrorKind::UnknownArgument, _) => format!("there is no '{argument}'; see --help"),
         (ErrorKind::InvalidSubcommand, _) => {

@@ -259,7 +259,7 @@ pub(crate) struct Payload {
 }
 
 /// A claim may be absent, but `null` is a wrong type like any other.
-fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)

@@ -4,11 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jsonwebtoken::{Algorithm, Header, crypto, dangerous, decode_header};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, Header, crypto, dangerous};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::claims::{AccessClaims, NumericDate, Payload, RefreshClaims, TokenType};
+use crate::claims::{AccessClaims, NumericDate, Payload, RefreshClaims, TokenType, present};
 use crate::clock::Clock;
 use crate::error::{InvalidToken, TokenError};
 use crate::id::{KeyId, SessionId, Subject};
@@ -369,7 +372,7 @@ impl VerifyingKeys {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(InvalidToken::TooLong);
         }
-        let header = decode_header(token).map_err(|_| InvalidToken::Header)?;
+        let header = ProtectedHeader::read(token)?;
         if header.crit.is_some() {
             return Err(InvalidToken::Critical);
         }
@@ -385,6 +388,37 @@ impl VerifyingKeys {
             }
         }
         Err(refusal)
+    }
+}
+
+/// What of a token's header (RFC 7515 section 4) means anything to us. All else is passed over, whatever it is: a key or the
+/// address of one (`jwk`, `jku`, `x5c`, `x5u`) is not even read.
+#[derive(Deserialize)]
+struct ProtectedHeader {
+    alg: Algorithm,
+    #[serde(default, deserialize_with = "present")]
+    kid: Option<String>,
+    /// There, whatever its value.
+    #[serde(default, deserialize_with = "present")]
+    crit: Option<IgnoredAny>,
+}
+
+impl ProtectedHeader {
+    fn read(token: &str) -> Result<Self, InvalidToken> {
+        let mut parts = token.split('.');
+        let (Some(header), Some(_), Some(_), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(InvalidToken::Header);
+        };
+        let header = URL_SAFE_NO_PAD
+            .decode(header)
+            .map_err(|_| InvalidToken::Header)?;
+        // serde would take a list for the fields in their order.
+        if header.first() != Some(&b'{') {
+            return Err(InvalidToken::Header);
+        }
+        serde_json::from_slice(&header).map_err(|_| InvalidToken::Header)
     }
 }
 

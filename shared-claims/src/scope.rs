@@ -44,6 +44,13 @@ impl Scope {
         other.0.is_subset(&self.0)
     }
 
+    /// The set without this token.
+    #[must_use]
+    pub fn without(mut self, token: &str) -> Self {
+        self.0.remove(token);
+        self
+    }
+
     /// Whether there is no token in the set.
     #[must_use]
     pub fn is_empty(&self) -> bool {

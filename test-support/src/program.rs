@@ -50,6 +50,7 @@ pub struct Program {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     folder: PathBuf,
+    log: PathBuf,
 }
 
 impl Program {
@@ -60,6 +61,7 @@ impl Program {
             binary,
             arguments: Vec::new(),
             environment: Vec::new(),
+            log: folder.join("stderr.log"),
             folder,
         }
     }
@@ -76,6 +78,13 @@ impl Program {
     #[must_use]
     pub fn setting(mut self, name: &str, value: impl Into<String>) -> Self {
         self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// With its standard error somewhere else than in its folder.
+    #[must_use]
+    pub fn logging_to(mut self, file: impl Into<PathBuf>) -> Self {
+        self.log = file.into();
         self
     }
 
@@ -124,10 +133,7 @@ impl Program {
     /// Starts it, with its output in files of this folder.
     #[must_use]
     pub fn start(&self) -> Running {
-        let (stdout, stderr) = (
-            self.folder.join("stdout.log"),
-            self.folder.join("stderr.log"),
-        );
+        let (stdout, stderr) = (self.folder.join("stdout.log"), self.log.clone());
         let mut command = self.command();
         command
             .stdin(Stdio::null())

@@ -51,6 +51,22 @@ fn without(mut claims: Value, name: &str) -> Value {
     claims
 }
 
+/// Headers of good tokens that carry keys, or point to them, in every form: all of it means nothing.
+#[must_use]
+pub fn headers_with_keys() -> Vec<Value> {
+    let keys = [
+        json!({"jwk": {"kty": "oct", "k": "AAAA"}}),
+        json!({"jwk": "text"}),
+        json!({"jku": "https://keys.example/"}),
+        json!({"jku": 5}),
+        json!({"x5u": "https://keys.example/"}),
+        json!({"x5c": "AAAA"}),
+        json!({"x5c": ["AAAA"], "x5t": 7, "cty": null, "typ": 3}),
+    ];
+    let header = json!({"alg": "HS256"});
+    keys.map(|key| with(header.clone(), &key)).into()
+}
+
 /// A token that opens nothing, and why.
 #[derive(Clone, Debug)]
 pub struct Hostile {
@@ -105,6 +121,11 @@ pub fn hostile_access_tokens(now: i64) -> Vec<Hostile> {
         ("a kid of a wrong type", json!({"alg": "HS256", "kid": 7})),
         ("a crit header", json!({"alg": "HS256", "crit": ["exp"]})),
         ("an empty crit header", json!({"alg": "HS256", "crit": []})),
+        (
+            "a crit header of null",
+            json!({"alg": "HS256", "crit": null}),
+        ),
+        ("a kid of null", json!({"alg": "HS256", "kid": null})),
         ("a header that is a list", json!(["HS256"])),
     ] {
         add(name, forge(&header, &claims, SECRET), "invalid_token");

@@ -155,7 +155,8 @@ impl Subscriber {
         match answer.status() {
             StatusCode::OK => Ok(answer),
             StatusCode::UNAUTHORIZED => {
-                self.tokens.reject(&token);
+                // The next attempt has another, if there is one.
+                self.tokens.instead_of(&token).await;
                 Err("auth-service does not take this service's token".to_owned())
             }
             StatusCode::FORBIDDEN => Err(format!(

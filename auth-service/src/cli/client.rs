@@ -38,6 +38,13 @@ pub(super) enum ClientCommand {
     Remove { id: String },
 }
 
+impl ClientCommand {
+    /// Whether it may be the first thing that is done to a new store.
+    pub(super) fn adds(&self) -> bool {
+        matches!(self, Self::Add { .. })
+    }
+}
+
 pub(super) async fn run(command: ClientCommand, store: Store) -> anyhow::Result<()> {
     let (clients, by) = (
         Clients::new(store.clone(), Clock::system()),

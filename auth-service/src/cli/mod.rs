@@ -77,6 +77,7 @@ enum SecretCommand {
 /// # Errors
 /// Whatever stands in the way, to be told in one line.
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    let database = cli.store.auth_database_url.clone();
     match cli.command {
         None | Some(Command::Serve) => {
             logging::start(&cli.logs)?;
@@ -88,16 +89,26 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Healthcheck) => health::check(cli.auth.auth_listen).await,
         Some(Command::Secret(SecretCommand::Generate)) => print(&SharedSecret::generate()),
         Some(Command::User(command)) => {
-            user::run(command, Store::open(&cli.store.auth_database_url).await?).await
+            let store = if command.adds() {
+                Store::open(&database).await?
+            } else {
+                Store::open_existing(&database).await?
+            };
+            user::run(command, store).await
         }
         Some(Command::Client(command)) => {
-            client::run(command, Store::open(&cli.store.auth_database_url).await?).await
+            let store = if command.adds() {
+                Store::open(&database).await?
+            } else {
+                Store::open_existing(&database).await?
+            };
+            client::run(command, store).await
         }
         Some(Command::Audit(command)) => {
-            audit::run(command, Store::open(&cli.store.auth_database_url).await?).await
+            audit::run(command, Store::open_existing(&database).await?).await
         }
         Some(Command::Session(command)) => {
-            session::run(command, Store::open(&cli.store.auth_database_url).await?).await
+            session::run(command, Store::open_existing(&database).await?).await
         }
     }
 }

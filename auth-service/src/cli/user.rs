@@ -37,6 +37,13 @@ pub(super) enum UserCommand {
     SetPassword { username: String },
 }
 
+impl UserCommand {
+    /// Whether it may be the first thing that is done to a new store.
+    pub(super) fn adds(&self) -> bool {
+        matches!(self, Self::Add { .. })
+    }
+}
+
 pub(super) async fn run(command: UserCommand, store: Store) -> anyhow::Result<()> {
     let (users, by) = (users(&store)?, Author::command_line());
     let done = match command {

@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use service_shell::sqlite::StorageError;
 use shared_claims::wire::TokenPair;
 use shared_claims::{
-    AccessClaims, Clock, InvalidToken, NumericDate, Presented, RefreshClaims, RefreshToken, Scope,
-    SessionId, Signer, Subject, TokenError, TokenId,
+    AccessClaims, CallerKind, Clock, InvalidToken, NumericDate, Presented, RefreshClaims,
+    RefreshToken, Scope, SessionId, Signer, Subject, TokenError, TokenId,
 };
 
 pub use self::lifecycle::RefreshRules;
@@ -181,6 +181,11 @@ impl Sessions {
     ) -> Result<(), RefreshError> {
         let now = self.clock.now();
         let id = match presented {
+            // A service that acts for a user does not end the user's login.
+            Presented::Access(claims) if claims.actor.is_some() => {
+                let expected = CallerKind::User;
+                return Err(TokenError::WrongCaller { expected }.into());
+            }
             Presented::Access(claims) => claims
                 .session
                 .as_ref()
@@ -258,7 +263,9 @@ impl Sessions {
 
     /// Deletes the rows of sessions whose last access token has expired: nothing can ask for them any more.
     pub(crate) async fn forget_expired(&self) -> Result<u64, StorageError> {
-        let before = self.clock.now() - self.policy.access_token_taken_for();
+        // With a leeway a refresh token buys an access token that much after its own expiry.
+        let before =
+            self.clock.now() - self.policy.access_token_taken_for() - self.policy.refresh.leeway;
         self.store.delete_sessions_expired_before(before).await
     }
 

@@ -107,7 +107,8 @@ impl Store {
         add.await
     }
 
-    /// Sets a client's secret and scope to what a file declares; whether anything changed.
+    /// Sets a client's scope to what a file declares, and its secret if the file declares another than last time; whether
+    /// anything changed.
     pub(crate) async fn declare_client(
         &self,
         id: &ClientId,
@@ -120,29 +121,26 @@ impl Store {
         let declare = self.database.writer.write(move |connection| {
             Box::pin(async move {
                 let declared = sqlx::query(
-                    "insert into clients (id, secret_hash, scope, created_at)
-                     values ($1, $2, $3, $4)
+                    "insert into clients (id, secret_hash, declared_secret_hash, scope, created_at)
+                     values ($1, $2, $2, $3, $4)
                          on conflict (id) do update
-                        set secret_hash = excluded.secret_hash, scope = excluded.scope,
+                        set secret_hash = excluded.secret_hash, declared_secret_hash = excluded.secret_hash,
                             previous_secret_hash = null, previous_secret_expires_at = null
-                      where secret_hash <> excluded.secret_hash or clients.scope <> excluded.scope",
+                      where coalesce(clients.declared_secret_hash, '') <> excluded.secret_hash",
                 )
                 .bind(id.as_str())
                 .bind(secret.as_str())
-                .bind(scope)
+                .bind(&scope)
                 .bind(now.as_millisecond())
                 .execute(&mut *connection)
                 .await?;
-                let changed = declared.rows_affected() == 1;
-                noted(
-                    connection,
-                    changed,
-                    Happening::ClientDeclared,
-                    &id,
-                    &by,
-                    now,
-                )
-                .await
+                let scoped = sqlx::query("update clients set scope = $2 where id = $1 and scope <> $2")
+                    .bind(id.as_str())
+                    .bind(&scope)
+                    .execute(&mut *connection)
+                    .await?;
+                let changed = declared.rows_affected() + scoped.rows_affected() > 0;
+                noted(connection, changed, Happening::ClientDeclared, &id, &by, now).await
             })
         });
         declare.await

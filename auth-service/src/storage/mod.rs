@@ -29,10 +29,21 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) async fn open(url: &DatabaseUrl) -> Result<Self, SettingError> {
-        Ok(Self {
-            database: Database::open("AUTH_DATABASE_URL", url, &MIGRATIONS).await?,
+        let database = Database::open("AUTH_DATABASE_URL", url, &MIGRATIONS);
+        Ok(Self::new(database.await?))
+    }
+
+    /// Opens a store that is there.
+    pub(crate) async fn open_existing(url: &DatabaseUrl) -> Result<Self, SettingError> {
+        let database = Database::open_existing("AUTH_DATABASE_URL", url, &MIGRATIONS);
+        Ok(Self::new(database.await?))
+    }
+
+    fn new(database: Database) -> Self {
+        Self {
+            database,
             look: Arc::default(),
-        })
+        }
     }
 
     /// Whether the store can be read and written.

@@ -167,6 +167,14 @@ fn a_file_that_cannot_be_used_stops_the_start_and_shows_no_secret() {
             "{ended:?}"
         );
     };
+    let client = "[[clients]]\nid = \"a\"\nsecret = \"hunter22hunter22hunter22hunter22\"\n";
+    refuses(&client.repeat(2), &["the client 'a' twice"]);
+    let user =
+        |name| format!("[[users]]\nusername = \"{name}\"\npassword = \"hunter22hunter22\"\n");
+    refuses(
+        &(user("Cosmo") + &user("cosmo")),
+        &["the user 'cosmo' twice"],
+    );
     refuses("users = 5", &["line 1"]);
     refuses(
         "[[users]]\nusername = \"a\"\npassword = \"hunter22hunter22",
@@ -200,4 +208,42 @@ fn a_file_that_cannot_be_used_stops_the_start_and_shows_no_secret() {
     start(folder.path(), "bootstrap.toml", "127.0.0.1:0")
         .run()
         .refuses(&["AUTH_BOOTSTRAP_FILE", "cannot be read"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_was_rotated_since_outlives_a_restart_until_the_file_says_another() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("bootstrap.toml");
+    let declare = |secret: &str| {
+        let text = format!("[[clients]]\nid = \"stock\"\nsecret = \"{secret}\"\n");
+        fs::write(&file, text).unwrap();
+    };
+    let [first, second] =
+        ["first", "second"].map(|name| format!("{name}-secret+of/at%least=32&characters"));
+    let address = free_address();
+    let client = Client::new(format!("http://{address}"));
+    let program = start(folder.path(), "bootstrap.toml", &address);
+    declare(&first);
+    let mut running = program.start();
+    running.is_ready(&client).await;
+    // A secret with characters that Basic would have encoded, by a client that does not encode them.
+    token(&client, "stock", &first).await.has_status(200);
+    let database = format!("sqlite://{}", folder.path().join("data/auth.db").display());
+    let rotated = auth_service(
+        &database,
+        &["client", "rotate-secret", "stock", "--overlap", "0s"],
+    );
+    let rotated = rotated.run().succeeds().stdout;
+    for secret in [None, Some(&second)] {
+        running.stop("TERM");
+        if let Some(secret) = secret {
+            declare(secret);
+        }
+        running = program.start();
+        running.is_ready(&client).await;
+        token(&client, "stock", &first).await.has_status(401);
+        let kept = token(&client, "stock", rotated.trim_end()).await;
+        assert_eq!(kept.status == 200, secret.is_none());
+    }
+    token(&client, "stock", &second).await.has_status(200);
 }

@@ -226,8 +226,14 @@ async fn a_request_that_is_not_the_form_asked_for_is_invalid() {
         .has_status(200);
     let get = Reply::to(stack.client.request(&Method::GET, "/oauth/token"))
         .await
-        .is(405, "method_not_allowed");
+        .refuses(405, "invalid_request");
     assert_eq!(get.header("allow"), "POST");
+    let nothing = stack.client.get("/oauth/authorize").await;
+    nothing.refuses(404, "invalid_request");
+    for scope in ["%20", "+++", "%22"] {
+        let form_text = format!("grant_type=client_credentials&scope={scope}");
+        send(&form_text, form).await.refuses(400, "invalid_scope");
+    }
 }
 
 #[tokio::test]
@@ -587,4 +593,130 @@ async fn without_an_issuer_tokens_are_exchanged_for_the_usual_audience() {
     exchange(&stack, &user.access, &[("audience", ISSUER)])
         .await
         .refuses(400, "invalid_target");
+}
+
+#[tokio::test]
+async fn an_answer_with_a_token_is_kept_by_no_cache_old_or_new() {
+    let stack = Stack::start().await;
+    let user = stack.sign_up("cosmo").await;
+    let credentials = [("grant_type", "client_credentials")];
+    for reply in [
+        post(&stack, "/oauth/token", &credentials).await,
+        exchange(&stack, &user.access, &[]).await,
+    ] {
+        let reply = reply.has_status(200);
+        let headers = [reply.header("cache-control"), reply.header("pragma")];
+        assert_eq!(headers, ["no-store", "no-cache"]);
+    }
+}
+
+#[tokio::test]
+async fn nobody_administers_by_a_token_that_was_exchanged() {
+    let admin = |config: &mut auth_service::config::Config| {
+        config.sessions.default_scope = "admin profile:read".parse().unwrap();
+    };
+    let stack = Stack::start_with(admin).await;
+    let user = stack.sign_up("cosmo").await;
+    stack
+        .client
+        .get_with("/admin/users", &user.access)
+        .await
+        .has_status(200);
+    let reply = exchange(&stack, &user.access, &[("audience", ISSUER)]).await;
+    assert_eq!(reply.text_of("scope"), "profile:read");
+    let asked = [("audience", ISSUER), ("scope", "admin")];
+    let reply = exchange(&stack, &user.access, &asked).await;
+    reply.refuses(400, "invalid_scope");
+}
+
+#[tokio::test]
+async fn a_service_that_acts_for_a_user_neither_revokes_nor_logs_them_out() {
+    let stack = Stack::start().await;
+    let user = stack.sign_up("cosmo").await;
+    let reply = exchange(&stack, &user.access, &[("audience", ISSUER)]).await;
+    let delegated = reply.has_status(200).text_of("access_token");
+    stack.log_out(&delegated).await.is(403, "wrong_caller");
+    let service = stack.token_of(CLIENT).await;
+    for token in [&delegated, &service] {
+        let reply = post(&stack, "/oauth/revoke", &[("token", token)]).await;
+        reply.refuses(400, "unsupported_token_type");
+        assert_eq!(introspect(&stack, token).await["active"], true);
+    }
+    stack.me(&user.access).await.has_status(200);
+    stack.refresh(&user.refresh).await.has_status(200);
+}
+
+#[tokio::test]
+async fn a_token_for_the_issuer_alone_does_not_become_one_for_everybody() {
+    let stack = Stack::start().await;
+    let user = stack.sign_up("cosmo").await;
+    let reply = exchange(&stack, &user.access, &[("audience", ISSUER)]).await;
+    let narrow = reply.has_status(200).text_of("access_token");
+    let again = exchange(&stack, &narrow, &[]).await.has_status(200);
+    assert_eq!(claims(&again.text_of("access_token"))["aud"], ISSUER);
+    let widened = exchange(&stack, &narrow, &[("audience", "tokenpair")]).await;
+    widened.refuses(400, "invalid_target");
+}
+
+#[tokio::test]
+async fn every_audience_and_resource_that_is_asked_for_counts() {
+    let stack = Stack::start().await;
+    let user = stack.sign_up("cosmo").await;
+    let both = [("audience", "tokenpair"), ("resource", ISSUER)];
+    let reply = exchange(&stack, &user.access, &both).await.has_status(200);
+    let audiences = claims(&reply.text_of("access_token"))["aud"].clone();
+    assert_eq!(audiences, json!([ISSUER, "tokenpair"]));
+    for more in [
+        [
+            ("audience", "tokenpair"),
+            ("resource", "https://other.example/"),
+        ],
+        [("audience", "tokenpair"), ("audience", "another")],
+        [("resource", ISSUER), ("resource", "tokenpair")],
+        [
+            ("audience", "tokenpair"),
+            ("resource", "http://127.0.0.1:8001#part"),
+        ],
+    ] {
+        let reply = exchange(&stack, &user.access, &more).await;
+        reply.refuses(400, "invalid_target");
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_no_better_than_the_accounts_of_the_services_that_it_speaks_of() {
+    let stack = Stack::start().await;
+    let user = stack.sign_up("cosmo").await;
+    let reply = exchange(&stack, &user.access, &[]).await;
+    let delegated = reply.has_status(200).text_of("access_token");
+    let (own, admin) = (
+        stack.token_of("other").await,
+        stack.token_of("administration").await,
+    );
+    stack.me(&delegated).await.has_status(200);
+    assert_eq!(introspect(&stack, &own).await["active"], true);
+    let call = async |method: Method, path: &str, body: Value| {
+        let request = stack.client.request(&method, path).bearer_auth(&admin);
+        let reply = Reply::to(request.json(&body)).await;
+        assert!(reply.status.is_success(), "{reply:?}");
+    };
+    // The name is given to another client: a token of the one before it is not this one's.
+    call(Method::DELETE, "/admin/clients/other", json!({})).await;
+    stack.clock.advance(SECOND);
+    call(Method::POST, "/admin/clients", json!({"id": "other"})).await;
+    assert_eq!(introspect(&stack, &own).await, json!({"active": false}));
+
+    let disabled = json!({"disabled": true});
+    call(Method::PATCH, &format!("/admin/clients/{CLIENT}"), disabled).await;
+    stack.me(&delegated).await.is(401, "token_revoked");
+    stack.me(&user.access).await.has_status(200);
+}
+
+#[tokio::test]
+async fn a_token_that_is_exchanged_within_the_leeway_is_good_for_no_time_and_not_for_less() {
+    let stack = Stack::start_with(|config| config.tokens.leeway = 30 * SECOND).await;
+    let user = stack.sign_up("cosmo").await;
+    stack.clock.advance(ACCESS + SECOND);
+    let reply = exchange(&stack, &user.access, &[]).await.has_status(200);
+    assert_eq!(reply.json()["expires_in"], 0);
 }

@@ -366,3 +366,49 @@ impl Lesson {
         response.text_of("access_token")
     }
 }
+
+#[tokio::test]
+async fn a_refresh_token_that_is_not_the_services_own_is_refused_and_ends_nothing() {
+    let stack = Stack::start().await;
+    let user = stack.sign_up("cosmo").await;
+    let head = json!({"alg": "HS256", "kid": header(&user.refresh).kid});
+    let good = claims(&user.refresh);
+    let with = |name: &str, value: serde_json::Value| {
+        let mut claims = good.clone();
+        claims[name] = value;
+        forge(&head, &claims, SECRET)
+    };
+    let other_key = "another-secret-of-at-least-32-bytes-in-length";
+    let (unsigned, _) = user.refresh.rsplit_once('.').unwrap();
+    let mut expected = vec![
+        (
+            forge(&json!({"alg": "HS256"}), &good, other_key),
+            "invalid_token",
+        ),
+        (
+            forge(&json!({"alg": "none"}), &good, SECRET),
+            "invalid_token",
+        ),
+        (format!("{unsigned}."), "invalid_token"),
+        (with("aud", json!("tokenpair")), "invalid_token"),
+        (with("iss", json!("http://auth.example")), "invalid_token"),
+        (
+            with("nbf", json!(start_of_time().as_second() + 5)),
+            "invalid_token",
+        ),
+        (
+            with("exp", json!(start_of_time().as_second())),
+            "token_expired",
+        ),
+        (with("type", json!("access")), "wrong_token_type"),
+    ];
+    for name in ["sid", "gen", "jti", "iat"] {
+        let mut claims = good.clone();
+        claims.as_object_mut().unwrap().remove(name);
+        expected.push((forge(&head, &claims, SECRET), "invalid_token"));
+    }
+    for (token, code) in expected {
+        stack.refresh(&token).await.is(401, code);
+    }
+    stack.refresh(&user.refresh).await.has_status(200);
+}

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 
 use tempfile::{TempDir, tempdir};
 use test_support::program::{Ended, Program, free_address};
@@ -143,10 +145,93 @@ fn a_database_must_be_a_sqlite_file_that_can_be_written() {
         .refuses(&["AUTH_DATABASE_URL", "cannot be "]);
     start_with(&[("AUTH_DATABASE_URL", &url(""))]).refuses(&["AUTH_DATABASE_URL", "cannot be "]);
     fs::write(folder.path().join("text"), "no database, ".repeat(1000)).unwrap();
-    start_with(&[("AUTH_DATABASE_URL", &url("text"))])
-        .refuses(&["AUTH_DATABASE_URL", "not a database"]);
+    start_with(&[("AUTH_DATABASE_URL", &url("text"))]).refuses(&[
+        "AUTH_DATABASE_URL",
+        "is no SQLite database",
+        "another file",
+    ]);
     start_with(&[("AUTH_DATABASE_URL", "sqlite:///proc/auth.db")])
         .refuses(&["AUTH_DATABASE_URL", "cannot be "]);
+}
+
+#[test]
+fn a_database_that_may_only_be_read_stops_the_start() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("auth.db");
+    let url = format!("sqlite://{}", file.display());
+    let add = auth_service(&folder)
+        .with(&["user", "add", "cosmo"])
+        .setting("AUTH_DATABASE_URL", &url);
+    add.run_with("space-corgi\n").succeeds();
+    let allow = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    allow(&file, 0o444);
+    allow(folder.path(), 0o777);
+    // Nothing is read-only to root: the program runs as somebody else then.
+    let serve = if fs::metadata(&file).unwrap().uid() == 0 {
+        let binary = env!("CARGO_BIN_EXE_auth-service");
+        Program::new("/usr/bin/setpriv", folder.path()).with(&[
+            "--reuid=65534",
+            "--clear-groups",
+            binary,
+        ])
+    } else {
+        auth_service(&folder)
+    };
+    serve
+        .setting("JWT_SECRET_KEY", SECRET)
+        .setting("AUTH_LISTEN", "127.0.0.1:0")
+        .setting("AUTH_DATABASE_URL", &url)
+        .run()
+        .refuses(&["AUTH_DATABASE_URL", "readonly", "this user can write"]);
+}
+
+#[test]
+fn a_command_does_not_take_a_mistyped_file_for_an_empty_one() {
+    let folder = tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("auht.db").display());
+    for command in [
+        ["user", "list"],
+        ["session", "feed"],
+        ["client", "list"],
+        ["audit", "list"],
+    ] {
+        let program = auth_service(&folder).with(&command);
+        let ended = program.setting("AUTH_DATABASE_URL", &url).run();
+        ended.refuses(&["AUTH_DATABASE_URL", "there is no", "auht.db"]);
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_session_must_last_as_long_as_its_first_access_token() {
+    start_with(&[("AUTH_SESSION_MAX_AGE", "1m")])
+        .refuses(&["AUTH_SESSION_MAX_AGE", "JWT_ACCESS_TOKEN_EXPIRES"]);
+}
+
+#[test]
+fn a_password_in_an_address_is_not_repeated() {
+    let ended = start_with(&[("AUTH_DATABASE_URL", "postgres://me:hunter2@db/auth")]);
+    let ended = ended.refuses(&["AUTH_DATABASE_URL", "sqlite://"]);
+    assert!(!ended.stderr.contains("hunter2"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_service_whose_log_cannot_be_written_serves_all_the_same() {
+    let folder = tempdir().unwrap();
+    let address = free_address();
+    let program = auth_service(&folder)
+        .setting("JWT_SECRET_KEY", SECRET)
+        .setting("AUTH_LISTEN", &address)
+        .logging_to("/dev/full");
+    let client = Client::new(format!("http://{address}"));
+    let mut running = program.start();
+    running.is_ready(&client).await;
+    for _ in 0..3 {
+        client.get("/health/ready").await.has_status(200);
+    }
+    assert!(running.stop("TERM").success());
 }
 
 #[tokio::test]
@@ -154,10 +239,10 @@ async fn a_database_of_a_newer_version_is_left_alone() {
     let folder = tempdir().unwrap();
     let file = folder.path().join("auth.db");
     let url = format!("sqlite://{}", file.display());
-    let list = auth_service(&folder)
-        .with(&["user", "list"])
+    let add = auth_service(&folder)
+        .with(&["user", "add", "cosmo"])
         .setting("AUTH_DATABASE_URL", &url);
-    list.run().succeeds();
+    add.run_with("space-corgi\n").succeeds();
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file);
     let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
     sqlx::query("insert into _sqlx_migrations (version, description, success, checksum, execution_time) values (9999, 'later', true, x'00', 0)")

@@ -244,15 +244,3 @@ async fn a_service_that_may_not_ask_is_told_apart_from_one_that_is_not_answered(
         "auth-service does not let this service ask"
     );
 }
-
-#[tokio::test]
-async fn the_dashboard_of_a_session_that_was_ended_elsewhere_has_no_account() {
-    let stack = Stack::start().await;
-    let token = stack.log_in().await;
-    stack
-        .auth
-        .post_with("/logout", &token)
-        .await
-        .has_status(204);
-    assert_eq!(stack.dashboard(&token).await["account"], json!(null));
-}

@@ -106,6 +106,17 @@ async fn an_ephemeral_stack_leaves_nothing() {
     assert!(!folder.path().join("data").exists());
 }
 
+#[tokio::test]
+async fn what_cannot_start_says_why_and_nothing_else() {
+    let folder = tempdir().unwrap();
+    fs::create_dir(folder.path().join("data")).unwrap();
+    fs::write(folder.path().join("data/auth.db"), "no database").unwrap();
+    let program = local_stack(folder.path()).setting("RUST_LOG", "off");
+    let ended = program.run();
+    assert_eq!(ended.stdout, "");
+    ended.refuses(&["AUTH_DATABASE_URL", "is no SQLite database"]);
+}
+
 #[test]
 fn a_port_that_is_taken_is_one_line() {
     let folder = tempdir().unwrap();
@@ -125,6 +136,13 @@ fn settings_that_cannot_be_used_stop_the_stack_with_one_line() {
         .setting("JWT_SECRET_KEY", "super-secret")
         .run()
         .refuses(&["JWT_SECRET_KEY", "at least 32"]);
+    local_stack(folder.path())
+        .setting(
+            "RESOURCE_CLIENT_SECRET",
+            "a-secret-without-an-id-of-32-characters",
+        )
+        .run()
+        .refuses(&["RESOURCE_CLIENT_ID", "is not set"]);
     local_stack(folder.path())
         .with(&["--ephemeral", "--data-dir", "x"])
         .run()

@@ -1,5 +1,7 @@
 //! A local stack in a process of its own, with a folder that outlives it.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use tempfile::{TempDir, tempdir};
 use test_support::program::{Program, Running, free_address};
@@ -58,6 +60,19 @@ impl Stack {
             folder,
             program,
             running,
+        }
+    }
+
+    /// What the stack says of itself, once it is up.
+    pub(crate) async fn introduction(&mut self) -> String {
+        let started = Instant::now();
+        loop {
+            let output = self.running.output();
+            if output.trim_end().ends_with("; echo") {
+                return output;
+            }
+            assert!(started.elapsed() < Duration::from_secs(20), "{output}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use shared_claims::{Parties, SharedSecret, VerifyingKeys};
-use test_support::tokens::{access_claims, forge, hostile_access_tokens};
+use test_support::tokens::{access_claims, forge, headers_with_keys, hostile_access_tokens};
 use test_support::{SECRET, start_of_time};
 
 use crate::stack::{ACCESS, Stack};
@@ -149,4 +149,14 @@ async fn with_issuer_and_audience_switched_off_a_flask_services_token_is_good() 
         .await
         .is(401, "wrong_token_type")
         .says("Only non-refresh tokens are allowed");
+}
+
+#[tokio::test]
+async fn keys_in_a_header_mean_nothing_whatever_they_look_like() {
+    let stack = Stack::start().await;
+    for header in headers_with_keys() {
+        let token = forge(&header, &access_claims(start_of_time().as_second()), SECRET);
+        let reply = stack.client.get_with("/profile", &token).await;
+        assert_eq!(reply.status, 200, "{header}: {}", reply.text);
+    }
 }

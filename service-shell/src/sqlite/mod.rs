@@ -41,7 +41,11 @@ impl FromStr for DatabaseUrl {
         let path = text
             .strip_prefix("sqlite://")
             .or_else(|| text.strip_prefix("sqlite:"));
-        match path.map(|path| path.split('?').next().unwrap_or_default()) {
+        let path = path.and_then(|path| match path.split_once('?') {
+            None | Some((_, "mode=rwc" | "")) => path.split('?').next(),
+            Some(_) => None,
+        });
+        match path {
             Some(path) if !path.is_empty() && !path.contains(":memory:") => Ok(Self(path.into())),
             _ => Err(
                 "name a SQLite file, like sqlite://data/auth.db or sqlite:///var/lib/tokenpair/auth.db",
@@ -88,11 +92,20 @@ fn is_busy(error: &sqlx::Error) -> bool {
     if matches!(error, sqlx::Error::PoolTimedOut) {
         return true;
     }
-    // SQLITE_BUSY and its extended codes: the low byte is 5.
+    has_code(error, BUSY)
+}
+
+/// `SQLITE_BUSY`.
+const BUSY: u32 = 5;
+/// `SQLITE_NOTADB`.
+const NOT_A_DATABASE: u32 = 26;
+
+/// The low byte is the code, what is above it says more about it.
+fn has_code(error: &sqlx::Error, expected: u32) -> bool {
     error
         .as_database_error()
         .and_then(|error| error.code()?.parse::<u32>().ok())
-        .is_some_and(|code| code & 0xFF == 5)
+        .is_some_and(|code| code & 0xFF == expected)
 }
 
 /// An open store.
@@ -105,6 +118,26 @@ pub struct Database {
 }
 
 impl Database {
+    /// Opens a file that is there, and brings it up to this program's version: for commands, which must not take a file that
+    /// was mistyped for an empty one.
+    ///
+    /// # Errors
+    /// There is no such file; or what [`open`](Self::open) says.
+    pub async fn open_existing(
+        setting: &'static str,
+        url: &DatabaseUrl,
+        migrations: &Migrator,
+    ) -> Result<Self, SettingError> {
+        if !url.0.exists() {
+            return Err(SettingError {
+                setting,
+                fault: format!("there is no {}", url.0.display()),
+                remedy: "name the file of a service that was started before",
+            });
+        }
+        Self::open(setting, url, migrations).await
+    }
+
     /// Opens the file, makes it if there is none, and brings it up to this program's version.
     ///
     /// # Errors
@@ -115,6 +148,11 @@ impl Database {
         migrations: &Migrator,
     ) -> Result<Self, SettingError> {
         let path = &url.0;
+        let foreign = || SettingError {
+            setting,
+            fault: format!("{} is no SQLite database", path.display()),
+            remedy: "name another file",
+        };
         let unusable = |fault: String| SettingError {
             setting,
             fault: format!("{} {fault}", path.display()),
@@ -138,6 +176,7 @@ impl Database {
         let writing = options.clone().optimize_on_close(true, None);
         let mut connection = connect(&writing).await.map_err(|error| match error {
             error if is_busy(&error) => busy(),
+            error if has_code(&error, NOT_A_DATABASE) => foreign(),
             error => unusable(format!("cannot be opened: {error}")),
         })?;
         migrate(&mut connection, migrations).await.map_err(|error| match error {
@@ -152,6 +191,7 @@ impl Database {
                 remedy: "start the build that wrote it, or name another file",
             },
             MigrateError::Execute(error) if is_busy(&error) => busy(),
+            MigrateError::Execute(error) if has_code(&error, NOT_A_DATABASE) => foreign(),
             error => unusable(format!("cannot be written: {}", root_cause(&error))),
         })?;
         let readers = SqlitePoolOptions::new()
@@ -204,6 +244,10 @@ async fn migrate(
     migrations: &Migrator,
 ) -> Result<(), MigrateError> {
     let mut transaction = connection.begin_with("begin immediate").await?;
+    // SQLite opens a file that may only be read without a word, and even begins to write it: this is the proof.
+    sqlx::query("pragma user_version = 1")
+        .execute(&mut *transaction)
+        .await?;
     // `run` asks for `Acquire`, which makes a future that is not `Send`: sqlx keeps `run_direct` for that.
     migrations
         .run_direct(None, &mut *transaction, false)
@@ -268,6 +312,7 @@ mod tests {
             "postgres://localhost/auth",
             "sqlite://",
             "sqlite::memory:",
+            "sqlite://auth.db?mode=ro",
         ] {
             assert!(text.parse::<DatabaseUrl>().is_err(), "{text}");
         }

@@ -16,8 +16,11 @@ use zeroize::Zeroizing;
 use super::error::OAuthError;
 use crate::clients::{Client, ClientSecret, Clients};
 
-/// The parameters of a request, each at most once (RFC 6749 section 3.2).
-pub(crate) struct Form(BTreeMap<String, Zeroizing<String>>);
+/// The parameters of a request, each at most once (RFC 6749 section 3.2) but for those of which RFC 8693 allows several.
+pub(crate) struct Form(BTreeMap<String, Vec<Zeroizing<String>>>);
+
+/// RFC 8693 section 2.1.
+const MAY_STAND_AGAIN: [&str; 2] = ["audience", "resource"];
 
 impl Form {
     fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, OAuthError> {
@@ -30,24 +33,33 @@ impl Form {
             let msg = "The request body must be a form, with 'Content-Type: application/x-www-form-urlencoded'";
             return Err(OAuthError::InvalidRequest(msg.to_owned()));
         }
-        let mut parameters = BTreeMap::new();
+        let mut parameters = BTreeMap::<_, Vec<_>>::new();
         for (name, value) in form_urlencoded::parse(body) {
-            if parameters
-                .insert(name.into_owned(), Zeroizing::new(value.into_owned()))
-                .is_some()
-            {
-                return Err(OAuthError::InvalidRequest(
-                    "A parameter stands twice in the request".to_owned(),
-                ));
+            // A parameter without a value is one that was left out.
+            if value.is_empty() {
+                continue;
             }
+            let values = parameters.entry(name.into_owned()).or_default();
+            values.push(Zeroizing::new(value.into_owned()));
         }
-        // A parameter without a value is one that was left out.
-        parameters.retain(|_, value| !value.is_empty());
+        let once = |(name, values): (&String, &Vec<_>)| {
+            values.len() == 1 || MAY_STAND_AGAIN.contains(&name.as_str())
+        };
+        if !parameters.iter().all(once) {
+            return Err(OAuthError::InvalidRequest(
+                "A parameter stands twice in the request".to_owned(),
+            ));
+        }
         Ok(Self(parameters))
     }
 
     pub(crate) fn optional(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(|value| value.as_str())
+        self.0.get(name)?.first().map(|value| value.as_str())
+    }
+
+    pub(crate) fn all(&self, name: &str) -> Vec<String> {
+        let values = self.0.get(name).into_iter().flatten();
+        values.map(|value| value.to_string()).collect()
     }
 
     pub(crate) fn required(&self, name: &'static str) -> Result<&str, OAuthError> {
@@ -56,8 +68,13 @@ impl Form {
     }
 
     pub(crate) fn scope(&self) -> Result<Option<Scope>, OAuthError> {
+        let parse = |scope: &str| {
+            let scope = scope.parse().ok();
+            // At least one token must stand there (RFC 6749 section 3.3).
+            scope.filter(|scope: &Scope| !scope.is_empty())
+        };
         self.optional("scope")
-            .map(|scope| scope.parse().map_err(|_| OAuthError::InvalidScope))
+            .map(|scope| parse(scope).ok_or(OAuthError::InvalidScope))
             .transpose()
     }
 }
@@ -120,11 +137,11 @@ where
             OAuthError::InvalidRequest("The request body could not be read to its end".to_owned())
         })?;
     let form = Form::parse(&headers, &body)?;
-    let Some((id, secret)) = credentials(&headers, &form)? else {
+    let Some((id, secrets)) = credentials(&headers, &form)? else {
         return Ok((None, form));
     };
     let client = Clients::from_ref(state)
-        .authenticate(&id, &secret)
+        .authenticate(&id, &secrets)
         .await?
         .ok_or(OAuthError::InvalidClient)?;
     if let Some(log) = log {
@@ -138,7 +155,7 @@ where
 fn credentials(
     headers: &HeaderMap,
     form: &Form,
-) -> Result<Option<(ClientId, ClientSecret)>, OAuthError> {
+) -> Result<Option<(ClientId, Vec<ClientSecret>)>, OAuthError> {
     let posted = form
         .optional("client_secret")
         .map(|secret| (form.optional("client_id"), secret));
@@ -150,29 +167,46 @@ fn credentials(
         let id = id.ok_or_else(|| {
             OAuthError::InvalidRequest("The parameter 'client_id' is missing".to_owned())
         })?;
-        return Ok(Some((id.into(), ClientSecret::presented(secret.into()))));
+        return Ok(Some((
+            id.into(),
+            vec![ClientSecret::presented(secret.into())],
+        )));
     };
     if posted.is_some() || authorizations.next().is_some() {
         let msg = "A client must authenticate in one way only";
         return Err(OAuthError::InvalidRequest(msg.to_owned()));
     }
-    let (id, secret) = authorization
+    let (id, secrets) = authorization
         .to_str()
         .ok()
         .and_then(basic)
         .ok_or(OAuthError::InvalidClient)?;
-    Ok(Some((id, ClientSecret::presented(secret))))
+    if form
+        .optional("client_id")
+        .is_some_and(|posted| posted != id.as_str())
+    {
+        let msg = "The parameter 'client_id' names another client than the Authorization header";
+        return Err(OAuthError::InvalidRequest(msg.to_owned()));
+    }
+    Ok(Some((
+        id,
+        secrets.into_iter().map(ClientSecret::presented).collect(),
+    )))
 }
 
-/// Both halves are form-encoded before they are joined (RFC 6749 section 2.3.1).
-fn basic(header: &str) -> Option<(ClientId, SecretString)> {
+/// Both halves are form-encoded before they are joined (RFC 6749 section 2.3.1). Many clients do not know that: a secret is
+/// tried as it stands too.
+fn basic(header: &str) -> Option<(ClientId, Vec<SecretString>)> {
     let (scheme, credentials) = header.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
     let text = Zeroizing::new(String::from_utf8(STANDARD.decode(credentials.trim()).ok()?).ok()?);
     let (id, secret) = text.split_once(':')?;
-    Some((decoded(id).into(), decoded(secret).into()))
+    Some((
+        decoded(id).into(),
+        vec![decoded(secret).into(), secret.into()],
+    ))
 }
 
 fn decoded(text: &str) -> String {

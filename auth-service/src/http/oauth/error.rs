@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use service_shell::sqlite::StorageError;
 use shared_claims::extract::Cause;
 
+use super::UNCACHED;
 use crate::grants::GrantError;
 
 /// Display is the `error_description`.
@@ -30,6 +31,12 @@ pub(crate) enum OAuthError {
         "The grant types are client_credentials, refresh_token and urn:ietf:params:oauth:grant-type:token-exchange"
     )]
     UnsupportedGrantType,
+    #[error("This token ends by itself: no session of a user's own stands behind it")]
+    UnsupportedTokenType,
+    #[error("There is nothing at this address")]
+    NotFound,
+    #[error("This address does not know that method")]
+    MethodNotAllowed,
     #[error("The scope is malformed, or wider than what may be asked for")]
     InvalidScope,
     #[error("Tokens for this audience are not issued here")]
@@ -47,7 +54,7 @@ struct Body {
 }
 
 impl OAuthError {
-    /// Codes of RFC 6749 section 5.2 and RFC 8693 section 2.2.2.
+    /// Codes of RFC 6749 section 5.2, RFC 7009 section 2.2.1 and RFC 8693 section 2.2.2.
     fn code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::InvalidRequest(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
@@ -56,6 +63,9 @@ impl OAuthError {
             Self::InvalidGrant(_) => (StatusCode::BAD_REQUEST, "invalid_grant"),
             Self::UnauthorizedClient(_) => (StatusCode::BAD_REQUEST, "unauthorized_client"),
             Self::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type"),
+            Self::UnsupportedTokenType => (StatusCode::BAD_REQUEST, "unsupported_token_type"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "invalid_request"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request"),
             Self::InvalidScope => (StatusCode::BAD_REQUEST, "invalid_scope"),
             Self::InvalidTarget => (StatusCode::BAD_REQUEST, "invalid_target"),
             Self::TemporarilyUnavailable(_) => {
@@ -86,6 +96,7 @@ impl From<GrantError> for OAuthError {
                 Self::InvalidRequest(format!("{error}"))
             }
             GrantError::Refresh(_) => Self::InvalidGrant(error),
+            GrantError::Unrevocable => Self::UnsupportedTokenType,
             GrantError::Storage(error) => error.into(),
         }
     }
@@ -98,7 +109,7 @@ impl IntoResponse for OAuthError {
             error,
             error_description: self.to_string(),
         });
-        let mut response = (status, [(CACHE_CONTROL, "no-store")], body).into_response();
+        let mut response = (status, UNCACHED, body).into_response();
         if status == StatusCode::UNAUTHORIZED {
             let challenge =
                 HeaderValue::from_static("Basic realm=\"tokenpair\", charset=\"UTF-8\"");

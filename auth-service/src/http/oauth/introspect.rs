@@ -3,10 +3,10 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::CACHE_CONTROL;
 use serde::Serialize;
 use shared_claims::{Actor, ClientId, NumericDate, Presented, Scope, SessionId, Subject, TokenId};
 
+use super::UNCACHED;
 use super::client_auth::ClientRequest;
 use super::error::OAuthError;
 use crate::grants::{Grants, Introspected};
@@ -89,9 +89,5 @@ pub(super) async fn introspect(
     let introspected = grants.introspect(request.form.required("token")?).await?;
     let issuer = grants.issuer.clone();
     let introspection = introspected.map(|introspected| Introspection::new(introspected, issuer));
-    Ok((
-        [(CACHE_CONTROL, "no-store")],
-        Json(introspection.unwrap_or_default()),
-    )
-        .into_response())
+    Ok((UNCACHED, Json(introspection.unwrap_or_default())).into_response())
 }

@@ -3,11 +3,12 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::CACHE_CONTROL;
+use http::Uri;
 use serde::Serialize;
 use shared_claims::wire::TokenPair;
 
 use super::super::credentials::Peer;
+use super::UNCACHED;
 use super::client_auth::ClientRequest;
 use super::error::OAuthError;
 use crate::grants::Grants;
@@ -27,7 +28,7 @@ pub(super) struct Issued {
 
 impl IntoResponse for Issued {
     fn into_response(self) -> Response {
-        ([(CACHE_CONTROL, "no-store")], Json(self)).into_response()
+        (UNCACHED, Json(self)).into_response()
     }
 }
 
@@ -73,17 +74,23 @@ async fn exchange(grants: &Grants, request: &ClientRequest) -> Result<Issued, OA
             "Only access tokens are exchanged, and for access tokens".to_owned(),
         ));
     }
-    if form.optional("actor_token").is_some() {
+    if form.optional("actor_token").is_some() || form.optional("actor_token_type").is_some() {
         let msg = "The actor is the client that asks: an actor_token is not taken";
         return Err(OAuthError::InvalidRequest(msg.to_owned()));
     }
-    // What is meant by a resource's address is what an audience names.
-    let audience = form
-        .optional("audience")
-        .or(form.optional("resource"))
-        .map(str::to_owned);
+    // What is meant by a resource's address is what an audience names (RFC 8693 section 2.1).
+    let (mut targets, resources) = (form.all("audience"), form.all("resource"));
+    let absolute = |resource: &String| {
+        Uri::try_from(resource).is_ok_and(|uri| uri.scheme().is_some()) && !resource.contains('#')
+    };
+    if !resources.iter().all(absolute) {
+        return Err(OAuthError::InvalidTarget);
+    }
+    targets.extend(resources);
+    targets.sort();
+    targets.dedup();
     let tokens = grants
-        .exchange(&request.client, subject, audience, form.scope()?)
+        .exchange(&request.client, subject, targets, form.scope()?)
         .await?;
     Ok(Issued {
         tokens,

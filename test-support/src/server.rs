@@ -1,6 +1,7 @@
 //! A server on a free port, for as long as a test holds it.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use service_shell::settings::TokenConfig;
 use shared_claims::{Parties, SharedSecret, VerifyingKeys};
@@ -10,6 +11,8 @@ use tokio::task::JoinHandle;
 
 use crate::SECRET;
 use crate::client::Client;
+
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A service that runs in this process.
 #[derive(Debug)]
@@ -36,7 +39,15 @@ impl Server {
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
-        let listener = TcpListener::bind(address).await.expect("a free port");
+        let started = Instant::now();
+        let listener = loop {
+            // Whoever had the address before may be about to let go of it.
+            match TcpListener::bind(address).await {
+                Ok(listener) => break listener,
+                Err(error) => assert!(started.elapsed() < PATIENCE, "{address}: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
         let address = listener
             .local_addr()
             .expect("a bound listener has an address");

@@ -1,5 +1,6 @@
 //! A session that ends is refused by every service, whatever happens to any of them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use auth_client::FeedOptions;
@@ -12,6 +13,7 @@ use shared_claims::{Clock, Parties, SharedSecret, VerifyingKeys};
 use tempfile::TempDir;
 use test_support::program::free_address;
 use test_support::{Client, Server, start_of_time, token_config};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::stack::Stack as Local;
 
@@ -53,6 +55,10 @@ impl Stack {
     }
 
     async fn start_auth_with(&mut self, tokens: TokenConfig) {
+        self.auth = Some(self.serve_auth(tokens).await);
+    }
+
+    async fn serve_auth(&self, tokens: TokenConfig) -> Server {
         let (file, scope) = (
             self.folder.path().join("secret"),
             "revocations:read token:exchange",
@@ -70,8 +76,9 @@ impl Stack {
                 let _ = stopped.await;
             })
         });
-        self.auth = Some(server.await);
+        let server = server.await;
         self.auth_client().becomes_ready().await;
+        server
     }
 
     async fn stop_auth(&mut self) {
@@ -415,4 +422,61 @@ async fn killed_in_a_loop_neither_service_takes_a_token_that_was_signed_out() {
         let taken = stack.resource.get_with("/profile", &stays).await;
         taken.has_status(200);
     }
+}
+
+/// A service on threads of its own, which end from one moment to the next, as those of a process that is killed.
+struct Doomed<T> {
+    threads: Runtime,
+    service: T,
+}
+
+impl<T: Send + 'static> Doomed<T> {
+    async fn start(service: impl Future<Output = T> + Send + 'static) -> Self {
+        let mut threads = Builder::new_multi_thread();
+        let threads = threads.worker_threads(1).enable_all().build();
+        let threads = threads.expect("threads");
+        let service = threads.spawn(service).await.expect("it starts");
+        Self { threads, service }
+    }
+
+    fn kill(self) {
+        self.threads.shutdown_background();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whichever_is_killed_right_after_a_logout_the_token_is_refused_afterwards() {
+    let stack = Arc::new(Stack::without_auth());
+    let start_auth = || {
+        let stack = Arc::clone(&stack);
+        Doomed::start(async move { stack.serve_auth(token_config()).await })
+    };
+    let start_resource = || {
+        let stack = Arc::clone(&stack);
+        Doomed::start(async move { stack.resource("one").await })
+    };
+    let (mut auth, mut resource) = (start_auth().await, start_resource().await);
+    resource.service.says("caught-up").await;
+    let (stays, _) = stack.log_in().await;
+    for round in 0..9 {
+        let (gone, _) = stack.log_in().await;
+        assert!(resource.service.takes(&gone).await);
+        stack.log_out(&gone).await;
+        let (auth_dies, resource_dies) = (round % 3 != 1, round % 3 != 0);
+        if auth_dies {
+            auth.kill();
+            auth = start_auth().await;
+        }
+        if resource_dies {
+            resource.kill();
+            resource = start_resource().await;
+            resource.service.says("caught-up").await;
+        }
+        resource.service.refuses(&gone).await;
+        resource.service.says("caught-up").await;
+        assert!(resource.service.takes(&stays).await);
+    }
+    // Threads must not be waited for in here.
+    auth.kill();
+    resource.kill();
 }

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use service_shell::settings::{
-    SettingError, TokenConfig, TokenSettings, address, count, duration, lifetime, switch,
-};
+use service_shell::settings::{SettingError, address, count, duration, lifetime, switch};
 use service_shell::sqlite::DatabaseUrl;
+use service_shell::tokens::{TokenConfig, TokenSettings};
 use shared_claims::{Clock, Scope};
 
 pub use crate::bootstrap::Bootstrap;

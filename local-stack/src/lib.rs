@@ -12,8 +12,9 @@ use auth_service::config::{AuthSettings, StoreSettings};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Parser};
 use resource_service::config::ResourceSettings;
-use service_shell::settings::{self, LogSettings, TokenSettings};
+use service_shell::settings::{self, LogSettings};
 use service_shell::sqlite::DatabaseUrl;
+use service_shell::tokens::TokenSettings;
 use service_shell::{health, logging, serve};
 use tokio::sync::watch;
 

@@ -8,10 +8,9 @@ use auth_client::FeedOptions;
 use clap::{Args, ValueEnum};
 use reqwest::Url;
 use secrecy::SecretString;
-use service_shell::settings::{
-    SettingError, TokenConfig, TokenSettings, address, secret, web_address,
-};
+use service_shell::settings::{SettingError, address, secret, web_address};
 use service_shell::sqlite::DatabaseUrl;
+use service_shell::tokens::{TokenConfig, TokenSettings};
 use shared_claims::Clock;
 
 /// Settings of resource-service alone.

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use resource_service::config::ResourceSettings;
-use service_shell::settings::{self, LogSettings, TokenSettings};
+use service_shell::settings::{self, LogSettings};
+use service_shell::tokens::TokenSettings;
 use service_shell::{health, logging, serve};
 
 /// Holds the data, and verifies access tokens by itself

@@ -9,3 +9,4 @@ pub mod request_log;
 pub mod serve;
 pub mod settings;
 pub mod sqlite;
+pub mod tokens;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,10 +12,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Args, Command, ValueEnum};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
-use shared_claims::{Parties, SharedSecret, SigningKey, VerifyingKeys};
 
 const DAY: Duration = Duration::from_hours(24);
-const HOUR: Duration = Duration::from_hours(1);
 
 /// A setting that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,142 +54,6 @@ pub struct LogSettings {
     pub rust_log: String,
 }
 
-/// Settings that issuer and verifiers have in common.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Tokens")]
-#[expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
-#[expect(
-    clippy::struct_field_names,
-    reason = "a field's name is its flag's and its variable's"
-)]
-pub struct TokenSettings {
-    /// Secret that signs and verifies tokens, 32 bytes or more; 'auth-service secret generate' makes one
-    #[arg(
-        long,
-        env = "JWT_SECRET_KEY",
-        value_name = "SECRET",
-        hide_env_values = true,
-        global = true
-    )]
-    jwt_secret_key: Option<SecretString>,
-    /// File to read JWT_SECRET_KEY from
-    #[arg(long, env = "JWT_SECRET_KEY_FILE", value_name = "FILE", global = true)]
-    jwt_secret_key_file: Option<PathBuf>,
-    /// Secrets that verify tokens and sign none, with commas or line ends between them
-    #[arg(
-        long,
-        env = "JWT_PREVIOUS_SECRET_KEYS",
-        value_name = "SECRETS",
-        hide_env_values = true,
-        global = true
-    )]
-    jwt_previous_secret_keys: Option<SecretString>,
-    /// File to read JWT_PREVIOUS_SECRET_KEYS from
-    #[arg(
-        long,
-        env = "JWT_PREVIOUS_SECRET_KEYS_FILE",
-        value_name = "FILE",
-        global = true
-    )]
-    jwt_previous_secret_keys_file: Option<PathBuf>,
-    /// Issuer of the tokens (iss); empty: neither issued nor checked
-    #[arg(
-        long,
-        env = "JWT_ISSUER",
-        value_name = "NAME",
-        default_value = "http://127.0.0.1:8001",
-        global = true
-    )]
-    jwt_issuer: String,
-    /// Audience of access tokens (aud); empty: neither issued nor checked
-    #[arg(
-        long,
-        env = "JWT_AUDIENCE",
-        value_name = "NAME",
-        default_value = "tokenpair",
-        global = true
-    )]
-    jwt_audience: String,
-    /// How far the clocks of issuer and verifiers may differ
-    #[arg(long, env = "JWT_LEEWAY", value_name = "DURATION", default_value = "0s", value_parser = leeway, global = true)]
-    jwt_leeway: Duration,
-}
-
-/// What issuer and verifiers have in common, ready for use.
-#[derive(Clone, Debug)]
-pub struct TokenConfig {
-    /// The key that signs.
-    pub signing_key: SigningKey,
-    /// The keys that verify: the signing one first.
-    pub verifying_keys: VerifyingKeys,
-    /// Who issues tokens and for whom.
-    pub parties: Parties,
-    /// How far the clocks may differ, in whole seconds.
-    pub leeway: Duration,
-}
-
-impl TokenSettings {
-    /// Reads the secrets and checks them.
-    ///
-    /// # Errors
-    /// A secret that is missing, too short, or in a file that cannot be read.
-    pub fn resolve(self) -> Result<TokenConfig, SettingError> {
-        let current = secret(
-            "JWT_SECRET_KEY",
-            self.jwt_secret_key,
-            "JWT_SECRET_KEY_FILE",
-            self.jwt_secret_key_file.as_deref(),
-        )?;
-        let current = current.ok_or_else(|| SettingError {
-            setting: "JWT_SECRET_KEY",
-            fault: "it is not set".to_owned(),
-            remedy: "make one with 'auth-service secret generate' and give it to both services",
-        })?;
-        let current = strong("JWT_SECRET_KEY", current.expose_secret())?;
-        let previous = secret(
-            "JWT_PREVIOUS_SECRET_KEYS",
-            self.jwt_previous_secret_keys,
-            "JWT_PREVIOUS_SECRET_KEYS_FILE",
-            self.jwt_previous_secret_keys_file.as_deref(),
-        )?;
-        let previous: Vec<SharedSecret> = previous
-            .iter()
-            .flat_map(|secrets| secrets.expose_secret().split([',', '\n', '\r']))
-            .map(str::trim)
-            .filter(|secret| !secret.is_empty())
-            .map(|secret| strong("JWT_PREVIOUS_SECRET_KEYS", secret))
-            .collect::<Result<_, _>>()?;
-        let keys = std::iter::once(&current)
-            .chain(&previous)
-            .map(SharedSecret::verifying_key);
-        Ok(TokenConfig {
-            signing_key: current.signing_key(),
-            verifying_keys: VerifyingKeys::new(keys),
-            parties: Parties::new(self.jwt_issuer, self.jwt_audience),
-            leeway: self.jwt_leeway,
-        })
-    }
-
-    /// Whether a secret is named, be it as such or by its file.
-    #[must_use]
-    pub fn names_a_secret(&self) -> bool {
-        self.jwt_secret_key.is_some() || self.jwt_secret_key_file.is_some()
-    }
-
-    /// Takes the secret from this file.
-    pub fn take_secret_from(&mut self, file: PathBuf) {
-        self.jwt_secret_key_file = Some(file);
-    }
-}
-
-fn strong(setting: &'static str, secret: &str) -> Result<SharedSecret, SettingError> {
-    SharedSecret::parse(secret).map_err(|too_short| SettingError {
-        setting,
-        fault: too_short.to_string(),
-        remedy: "make one with 'auth-service secret generate'",
-    })
-}
-
 /// The value of a secret, given as such or as the name of a file. A line end after it is not part of it.
 ///
 /// # Errors
@@ -229,7 +91,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| "write a duration like 30s, 15m, 1h, 7days or '2d 3h 15m'".to_owned())
 }
 
-fn whole_seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn whole_seconds(text: &str) -> Result<Duration, String> {
     let duration = duration(text)?;
     if duration.subsec_nanos() == 0 {
         Ok(duration)
@@ -289,18 +151,6 @@ pub fn lifetime(text: &str) -> Result<Duration, String> {
         return Err("use a duration from 1s to 366d".to_owned());
     }
     Ok(lifetime)
-}
-
-fn leeway(text: &str) -> Result<Duration, String> {
-    let leeway = whole_seconds(text)?;
-    if leeway > HOUR {
-        Err(
-            "use a duration from 0s to 1h: every expired token is good for this much longer"
-                .to_owned(),
-        )
-    } else {
-        Ok(leeway)
-    }
 }
 
 /// Settings that mean something when they are empty: the claim is switched off, the scope allows nothing.

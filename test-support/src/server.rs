@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use service_shell::settings::TokenConfig;
+use service_shell::tokens::TokenConfig;
 use shared_claims::{Parties, SharedSecret, VerifyingKeys};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;

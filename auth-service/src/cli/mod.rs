@@ -9,7 +9,8 @@ use std::io::{self, Write};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use service_shell::settings::{LogSettings, TokenSettings};
+use service_shell::settings::LogSettings;
+use service_shell::tokens::TokenSettings;
 use service_shell::{health, logging, serve};
 use shared_claims::SharedSecret;
 use tokio::net::TcpListener;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use resource_service::config::Config;
-use service_shell::settings::TokenConfig;
 use service_shell::sqlite::DatabaseUrl;
+use service_shell::tokens::TokenConfig;
 use shared_claims::{AccessClaims, Clock, NumericDate, Signer, Subject, TokenId};
 use tempfile::TempDir;
 use test_support::{Client, Server, start_of_time, token_config};

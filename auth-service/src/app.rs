@@ -7,7 +7,7 @@ use axum::extract::FromRef;
 use service_shell::request_log::chain;
 use service_shell::sqlite::StorageError;
 use shared_claims::wire::FeedHello;
-use shared_claims::{Clock, NumericDate, Signer, Verifier};
+use shared_claims::{Clock, NumericDate, Signer, TokenType, Verifier};
 use tokio::task::JoinHandle;
 
 use crate::audit::AuditLog;
@@ -15,7 +15,8 @@ use crate::clients::Clients;
 use crate::config::{Config, Registration};
 use crate::grants::Grants;
 use crate::hashing::Passwords;
-use crate::revocations::{RevocationFeed, Subscriber};
+use crate::key_holders::{KeyHolder, KeyHolders};
+use crate::revocations::RevocationFeed;
 use crate::sessions::Sessions;
 use crate::storage::Store;
 use crate::users::Users;
@@ -34,10 +35,10 @@ pub(crate) struct AppState {
     registration: Registration,
     revocations: RevocationFeed,
     audit_log: AuditLog,
-    clock: Clock,
+    key_holders: KeyHolders,
     store: Store,
     #[from_ref(skip)]
-    tasks: Arc<[JoinHandle<()>; 2]>,
+    tasks: Arc<[JoinHandle<()>; 4]>,
 }
 
 impl AppState {
@@ -45,14 +46,17 @@ impl AppState {
         let store = Store::open(&config.database).await?;
         let passwords = Passwords::start(config.hashing)?;
         let tokens = config.tokens;
-        let kids = tokens.verifying_keys.ids().cloned().collect();
         let signer = Signer::new(tokens.signing_key, tokens.parties.clone());
         tracing::info!(key = %signer.key_id(), registration = ?config.registration, "auth-service signs");
         let (access_token_expires, leeway) = (config.sessions.access_token_expires, tokens.leeway);
-        let lifetime = NumericDate(0).after(config.sessions.access_token_taken_for());
-        store
-            .set_access_token_lifetime(lifetime.0, config.clock.now().into())
-            .await?;
+        for (kind, lifetime) in [
+            (TokenType::Access, access_token_expires),
+            (TokenType::Refresh, config.sessions.refresh.token_expires),
+        ] {
+            let seconds = NumericDate(0).after(lifetime + leeway).0;
+            let now = config.clock.now().into();
+            store.set_token_lifetime(kind, seconds, now).await?;
+        }
         let sessions = Sessions::new(
             store.clone(),
             signer.clone(),
@@ -71,12 +75,28 @@ impl AppState {
         let hello = FeedHello {
             issuer: tokens.parties.issuer().map(str::to_owned),
             audience: tokens.parties.audience().map(str::to_owned),
-            kids,
+            kids: Vec::new(),
             access_token_expires: access_token_expires.as_secs(),
             leeway: leeway.as_secs(),
         };
-        let (revocations, looking) =
-            RevocationFeed::start(store.clone(), clients.clone(), config.clock.clone(), hello);
+        let (revocations, looking) = RevocationFeed::start(
+            store.clone(),
+            clients.clone(),
+            config.clock.clone(),
+            hello,
+            verifier.clone(),
+        );
+        let key_holders = KeyHolders::new(store.clone(), config.clock.clone());
+        let announcing = tokio::spawn(key_holders.clone().announce(verifier.clone()));
+        let (signing, verifying) = (signer.clone(), verifier.clone());
+        let keys = tokio::spawn(async move {
+            // What is signed from now on must be known before it is: the verifying keys come first.
+            let replace = |key, keys| {
+                verifying.replace_keys(keys);
+                signing.replace_key(key);
+            };
+            tokens.source.follow(replace).await;
+        });
         let sweep = tokio::spawn(sweep(
             store.clone(),
             sessions.clone(),
@@ -102,9 +122,9 @@ impl AppState {
             registration: config.registration,
             revocations,
             audit_log: AuditLog::new(store.clone()),
-            clock: config.clock,
             store,
-            tasks: Arc::new([sweep, looking]),
+            key_holders,
+            tasks: Arc::new([sweep, looking, announcing, keys]),
         })
     }
 
@@ -120,6 +140,7 @@ impl AppState {
         for task in &*self.tasks {
             task.abort();
         }
+        self.key_holders.say_goodbye().await;
         self.store.close().await;
     }
 }
@@ -134,7 +155,7 @@ async fn sweep(store: Store, sessions: Sessions, clock: Clock, audit_retention: 
                 sessions.forget_expired().await?,
                 store.delete_forgotten_revocations(now.into()).await?,
                 store
-                    .delete_subscribers_silent_since(now - Subscriber::FORGOTTEN)
+                    .delete_key_holders_silent_since(now - KeyHolder::FORGOTTEN)
                     .await?,
                 store
                     .delete_audit_events_before(now - audit_retention)

@@ -33,6 +33,10 @@ pub(crate) enum Happening {
     ClientSecretRotated,
     /// A bootstrap file gave a client another secret or scope.
     ClientDeclared,
+    /// A secret verifies, and is to sign.
+    SecretStaged,
+    /// A secret has signed, and verifies for a while yet.
+    SecretRetired,
 }
 
 impl Happening {
@@ -56,6 +60,8 @@ impl Happening {
             Self::ClientEnabled => "client_enabled",
             Self::ClientSecretRotated => "client_secret_rotated",
             Self::ClientDeclared => "client_declared",
+            Self::SecretStaged => "secret_staged",
+            Self::SecretRetired => "secret_retired",
         }
     }
 }
@@ -111,7 +117,8 @@ pub(crate) struct Note {
 }
 
 impl Note {
-    fn new(happening: Happening, by: &Author) -> Self {
+    /// Something about nobody in particular.
+    pub(crate) fn new(happening: Happening, by: &Author) -> Self {
         Self {
             happening,
             user: None,

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, stream};
-use jiff::Timestamp;
 use service_shell::request_log::chain;
 use service_shell::sqlite::StorageError;
 use shared_claims::wire::FeedHello;
-use shared_claims::{ClientId, Clock, KeyId, NumericDate, SessionId};
+use shared_claims::{ClientId, Clock, NumericDate, SessionId, Verifier};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -42,29 +41,10 @@ pub(crate) struct Revocation {
 /// heartbeat when there is nothing.
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
-    Hello(Arc<FeedHello>),
+    Hello(FeedHello),
     Revoked(Revocation),
     CaughtUp,
     Heartbeat,
-}
-
-/// A verifier that listens to the feed, by what it last told of itself.
-#[derive(Clone, Debug)]
-pub(crate) struct Subscriber {
-    /// Made up by the verifier's process.
-    pub(crate) id: String,
-    pub(crate) client: ClientId,
-    pub(crate) name: String,
-    pub(crate) keys: Vec<KeyId>,
-    pub(crate) last_seq: Option<i64>,
-    pub(crate) reported_at: Timestamp,
-}
-
-impl Subscriber {
-    /// A subscriber tells of itself more often than this, or is gone.
-    pub(crate) const SILENCE: Duration = Duration::from_secs(45);
-    /// One that has been gone for this long is not listed any more.
-    pub(crate) const FORGOTTEN: Duration = Duration::from_hours(24);
 }
 
 /// The feed. Clones share it.
@@ -76,7 +56,9 @@ struct Feed {
     store: Store,
     clients: Clients,
     clock: Clock,
-    hello: Arc<FeedHello>,
+    /// What the hello says, but for the keys, which change.
+    terms: FeedHello,
+    verifier: Verifier,
     /// The seq of the newest row.
     newest: watch::Sender<i64>,
     stopping: watch::Sender<bool>,
@@ -88,13 +70,15 @@ impl RevocationFeed {
         store: Store,
         clients: Clients,
         clock: Clock,
-        hello: FeedHello,
+        terms: FeedHello,
+        verifier: Verifier,
     ) -> (Self, JoinHandle<()>) {
         let feed = Arc::new(Feed {
             store,
             clients,
             clock,
-            hello: Arc::new(hello),
+            terms,
+            verifier,
             newest: watch::Sender::new(0),
             stopping: watch::Sender::new(false),
         });
@@ -125,6 +109,7 @@ impl RevocationFeed {
     ) -> impl Stream<Item = Vec<Message>> + Send + use<> {
         let follower = Follower {
             newest: self.0.newest.subscribe(),
+            keys: self.0.verifier.key_changes(),
             stopping: self.0.stopping.subscribe(),
             feed: Arc::clone(&self.0),
             client,
@@ -141,16 +126,6 @@ impl RevocationFeed {
             follower.spoken = Instant::now();
             Some((messages, follower))
         })
-    }
-
-    /// Keeps what a subscriber tells of itself. `false`: another client has a subscriber of that id.
-    pub(crate) async fn keep(&self, subscriber: Subscriber) -> Result<bool, StorageError> {
-        self.0.store.keep_subscriber(subscriber).await
-    }
-
-    /// A subscriber says goodbye. `false`: this client has no such subscriber.
-    pub(crate) async fn dismiss(&self, id: &str, client: &ClientId) -> Result<bool, StorageError> {
-        self.0.store.remove_subscriber(id, client).await
     }
 }
 
@@ -184,6 +159,7 @@ enum Stage {
 struct Follower {
     feed: Arc<Feed>,
     newest: watch::Receiver<i64>,
+    keys: watch::Receiver<()>,
     stopping: watch::Receiver<bool>,
     client: ClientId,
     expires_at: NumericDate,
@@ -203,11 +179,14 @@ impl Follower {
             if self.last > newest {
                 self.last = 0;
             }
-            return Some(vec![Message::Hello(Arc::clone(&self.feed.hello))]);
+            return Some(vec![self.hello()]);
         }
         loop {
             if *self.stopping.borrow() || !self.may_listen().await {
                 return None;
+            }
+            if self.keys.has_changed().is_ok_and(|changed| changed) {
+                return Some(vec![self.hello()]);
             }
             // Marked as seen before the table is read: what comes between the two is looked for again.
             let newest = *self.newest.borrow_and_update();
@@ -222,10 +201,21 @@ impl Follower {
             }
             tokio::select! {
                 _ = self.newest.changed() => {}
+                _ = self.keys.changed() => self.keys.mark_changed(),
                 _ = self.stopping.changed() => {}
                 () = tokio::time::sleep(CONFIRM) => {}
             }
         }
+    }
+
+    /// Said first, and again when the keys have changed.
+    fn hello(&mut self) -> Message {
+        self.keys.mark_unchanged();
+        let kids = self.feed.verifier.key_ids();
+        Message::Hello(FeedHello {
+            kids,
+            ..self.feed.terms.clone()
+        })
     }
 
     /// The next rows, when the newest is known to be at least this.

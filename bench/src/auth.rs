@@ -10,6 +10,7 @@ use anyhow::{Context, ensure};
 use auth_client::{FEED_SCOPE, FeedOptions};
 use auth_service::config::{Bootstrap, Config};
 use resource_service::config::{AuthServiceConfig, Config as ResourceConfig};
+use service_shell::keys::KeySource;
 use service_shell::sqlite::DatabaseUrl;
 use service_shell::tokens::TokenConfig;
 use shared_claims::wire::TokenPair;
@@ -52,6 +53,7 @@ impl AuthService {
             verifying_keys: VerifyingKeys::new([secret.verifying_key()]),
             parties: Parties::new("http://127.0.0.1:8001", "tokenpair"),
             leeway: Duration::ZERO,
+            source: KeySource::default(),
         };
         let database = DatabaseUrl::file(folder.path().join("auth.db"));
         let mut config = Config::new(database, tokens.clone());

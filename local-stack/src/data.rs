@@ -1,13 +1,14 @@
 //! The folder that the local stack keeps everything in: for its user's eyes only.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 
 use anyhow::Context;
+use service_shell::files::replace_private;
 use shared_claims::SharedSecret;
 use tempfile::TempDir;
+use zeroize::Zeroizing;
 
 /// The user that the local stack comes with.
 pub(crate) const DEMO_USER: &str = "cosmo";
@@ -58,31 +59,27 @@ impl DataDir {
         self.folder.join(name)
     }
 
-    /// A file with a secret, made at the first start. It is written beside and moved to its name whole, so that a stack
-    /// that is killed meanwhile leaves no half of one.
+    /// A file with a secret, made at the first start.
     pub(crate) fn secret(&self, name: &str) -> anyhow::Result<PathBuf> {
-        let (file, unfinished) = (self.path(name), self.path(&format!("{name}.new")));
+        let text = || Zeroizing::new(format!("{}\n", *SharedSecret::generate()));
+        self.file(name, text)
+    }
+
+    /// A private file, made at the first start.
+    pub(crate) fn file(
+        &self,
+        name: &str,
+        text: impl FnOnce() -> Zeroizing<String>,
+    ) -> anyhow::Result<PathBuf> {
+        let file = self.path(name);
         if !file.exists() {
-            write_private(&unfinished, &SharedSecret::generate())
-                .and_then(|()| fs::rename(&unfinished, &file))
-                .with_context(|| {
-                    format!(
-                        "--data-dir: {} cannot be written; name a folder that this user can write",
-                        file.display()
-                    )
-                })?;
+            replace_private(&file, &text()).with_context(|| {
+                format!(
+                    "--data-dir: {} cannot be written; name a folder that this user can write",
+                    file.display()
+                )
+            })?;
         }
         Ok(file)
     }
-}
-
-fn write_private(file: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(file)?;
-    writeln!(file, "{text}")?;
-    file.sync_all()
 }

@@ -70,6 +70,10 @@ pub async fn run(mut cli: Cli, given: &ArgMatches) -> anyhow::Result<()> {
     }
     if !cli.tokens.names_a_secret() {
         cli.tokens.take_secret_from(data.secret("jwt-secret")?);
+        if !cli.tokens.names_previous_secrets() {
+            let previous = data.file("jwt-previous-secrets", || String::new().into())?;
+            cli.tokens.take_previous_secrets_from(previous);
+        }
     }
 
     // Everything that can be wrong with a setting is found before a service starts or anything is said.

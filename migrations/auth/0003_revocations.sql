@@ -13,24 +13,35 @@ create table revocations (
 
 create index revocations_by_forgetting on revocations (forget_after);
 
--- How long the access tokens are good that are being issued, leeway included. The commands end sessions too, and know no
--- more of the service's settings than what stands here.
-create table access_token_lifetime (
-    id integer not null primary key check (id = 1),
+-- How long the tokens are good that are being issued, leeway included. The commands end sessions and change secrets too, and
+-- know no more of the service's settings than what stands here.
+create table token_lifetimes (
+    -- The type claim of the tokens: access, refresh.
+    type text not null primary key,
     seconds bigint not null,
     -- Unix seconds: until then there may be tokens from before the last start, when the lifetime was longer.
     earlier_until bigint not null
 );
 
-create table feed_subscribers (
-    -- Made up by each process that subscribes.
+-- The processes that hold keys: verifiers that listen to the feed, and auth-service itself.
+create table key_holders (
+    -- Made up by each process.
     id text not null primary key,
-    client_id text not null references clients (id) on delete cascade,
+    -- Null: auth-service itself.
+    client_id text references clients (id) on delete cascade,
     name text not null,
     -- The keys that it verifies with, and the seq that it has read up to.
     key_ids text not null,
     last_seq bigint,
     reported_at bigint not null
+);
+
+-- Secrets on their way in or out, by the ids of their keys; the secrets themselves are in the files that the services read.
+create table key_rotation (
+    key_id text not null primary key,
+    -- next: verifies already and is to sign. retired: has signed, and verifies until its last token has expired.
+    state text not null,
+    since bigint not null
 );
 
 create table audit_events (

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use auth_client::{Issuer, Subscription};
 use axum::extract::FromRef;
 use shared_claims::{Clock, Verifier};
+use tokio::task::JoinHandle;
 
 use crate::accounts::Accounts;
 use crate::config::{AuthServiceConfig, Config};
@@ -21,6 +22,8 @@ pub(crate) struct AppState {
     feed: Feed,
     store: Store,
     clock: Clock,
+    #[from_ref(skip)]
+    keys: Arc<JoinHandle<()>>,
 }
 
 /// The subscription to auth-service's revocation feed, if this service has an account to listen with.
@@ -63,18 +66,25 @@ impl AppState {
         let subscription = asking.map(|(issuer, config)| {
             Subscription::start(issuer, verifier.clone(), config.feed.clone())
         });
+        let (source, keyed) = (tokens.source, verifier.clone());
+        let keys = tokio::spawn(async move {
+            let replace = |_, verifying| keyed.replace_keys(verifying);
+            source.follow(replace).await;
+        });
         let profiles = Profiles::new(store.clone(), config.clock.clone());
         Ok(Self {
             dashboards: Dashboards::new(profiles.clone(), accounts, config.clock.clone()),
             profiles,
             verifier,
             feed: Feed(subscription.map(Arc::new)),
+            keys: Arc::new(keys),
             store,
             clock: config.clock,
         })
     }
 
     pub(crate) async fn stop(self) {
+        self.keys.abort();
         if let Feed(Some(subscription)) = &self.feed {
             subscription.stop().await;
         }

@@ -2,7 +2,9 @@
 //! request, bodies in and errors out, health, start and stop. What a service is *for* is not in here.
 
 pub mod body;
+pub mod files;
 pub mod health;
+pub mod keys;
 pub mod logging;
 pub mod problem;
 pub mod request_log;

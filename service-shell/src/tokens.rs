@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use secrecy::{ExposeSecret, SecretString};
-use shared_claims::{Parties, SharedSecret, SigningKey, VerifyingKeys};
+use secrecy::SecretString;
+use shared_claims::{Parties, SigningKey, VerifyingKeys};
 
-use crate::settings::{SettingError, secret, whole_seconds};
+use crate::keys::KeySource;
+use crate::settings::{SettingError, whole_seconds};
 
 /// The greatest leeway: every expired token is good for this much longer.
 const MAX_LEEWAY: Duration = Duration::from_hours(1);
@@ -84,6 +85,8 @@ pub struct TokenConfig {
     pub parties: Parties,
     /// How far the clocks may differ, in whole seconds.
     pub leeway: Duration,
+    /// Where the keys come from, to be read again.
+    pub source: KeySource,
 }
 
 impl TokenSettings {
@@ -92,40 +95,30 @@ impl TokenSettings {
     /// # Errors
     /// A secret that is missing, too short, or in a file that cannot be read.
     pub fn resolve(self) -> Result<TokenConfig, SettingError> {
-        let current = secret(
-            "JWT_SECRET_KEY",
-            self.jwt_secret_key,
-            "JWT_SECRET_KEY_FILE",
-            self.jwt_secret_key_file.as_deref(),
-        )?;
-        let current = current.ok_or_else(|| SettingError {
-            setting: "JWT_SECRET_KEY",
-            fault: "it is not set".to_owned(),
-            remedy: "make one with 'auth-service secret generate' and give it to both services",
-        })?;
-        let current = strong("JWT_SECRET_KEY", current.expose_secret())?;
-        let previous = secret(
-            "JWT_PREVIOUS_SECRET_KEYS",
-            self.jwt_previous_secret_keys,
-            "JWT_PREVIOUS_SECRET_KEYS_FILE",
-            self.jwt_previous_secret_keys_file.as_deref(),
-        )?;
-        let previous: Vec<SharedSecret> = previous
-            .iter()
-            .flat_map(|secrets| secrets.expose_secret().split([',', '\n', '\r']))
-            .map(str::trim)
-            .filter(|secret| !secret.is_empty())
-            .map(|secret| strong("JWT_PREVIOUS_SECRET_KEYS", secret))
-            .collect::<Result<_, _>>()?;
-        let keys = std::iter::once(&current)
-            .chain(&previous)
-            .map(SharedSecret::verifying_key);
+        let (parties, leeway) = (
+            Parties::new(&*self.jwt_issuer, &*self.jwt_audience),
+            self.jwt_leeway,
+        );
+        let source = self.source();
+        let (signing_key, verifying_keys) = source.read()?;
         Ok(TokenConfig {
-            signing_key: current.signing_key(),
-            verifying_keys: VerifyingKeys::new(keys),
-            parties: Parties::new(self.jwt_issuer, self.jwt_audience),
-            leeway: self.jwt_leeway,
+            signing_key,
+            verifying_keys,
+            parties,
+            leeway,
+            source,
         })
+    }
+
+    /// Where the keys come from.
+    #[must_use]
+    pub fn source(self) -> KeySource {
+        KeySource {
+            current: self.jwt_secret_key,
+            current_file: self.jwt_secret_key_file,
+            previous: self.jwt_previous_secret_keys,
+            previous_file: self.jwt_previous_secret_keys_file,
+        }
     }
 
     /// Whether a secret is named, be it as such or by its file.
@@ -134,18 +127,21 @@ impl TokenSettings {
         self.jwt_secret_key.is_some() || self.jwt_secret_key_file.is_some()
     }
 
+    /// Whether previous secrets are named, be it as such or by their file.
+    #[must_use]
+    pub fn names_previous_secrets(&self) -> bool {
+        self.jwt_previous_secret_keys.is_some() || self.jwt_previous_secret_keys_file.is_some()
+    }
+
     /// Takes the secret from this file.
     pub fn take_secret_from(&mut self, file: PathBuf) {
         self.jwt_secret_key_file = Some(file);
     }
-}
 
-fn strong(setting: &'static str, secret: &str) -> Result<SharedSecret, SettingError> {
-    SharedSecret::parse(secret).map_err(|too_short| SettingError {
-        setting,
-        fault: too_short.to_string(),
-        remedy: "make one with 'auth-service secret generate'",
-    })
+    /// Takes the previous secrets from this file.
+    pub fn take_previous_secrets_from(&mut self, file: PathBuf) {
+        self.jwt_previous_secret_keys_file = Some(file);
+    }
 }
 
 fn leeway(text: &str) -> Result<Duration, String> {

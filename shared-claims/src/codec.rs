@@ -4,11 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, Header, crypto, dangerous};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::claims::{AccessClaims, NumericDate, Payload, RefreshClaims, TokenType, present};
@@ -93,19 +95,23 @@ impl Parties {
     }
 }
 
-/// Turns claims into signed tokens.
+/// Turns claims into signed tokens. Clones share the key.
 #[derive(Clone, Debug)]
 pub struct Signer {
+    signing: Arc<ArcSwap<Signing>>,
+    parties: Arc<Parties>,
+}
+
+/// A key, with the headers of the tokens that it signs.
+#[derive(Debug)]
+struct Signing {
     key: SigningKey,
-    parties: Parties,
     access_header: Header,
     refresh_header: Header,
 }
 
-impl Signer {
-    /// A signer for these parties.
-    #[must_use]
-    pub fn new(key: SigningKey, parties: Parties) -> Self {
+impl Signing {
+    fn new(key: SigningKey) -> Self {
         let header = |typ: &str| {
             let mut header = Header::new(key.algorithm);
             header.typ = Some(typ.to_owned());
@@ -116,41 +122,54 @@ impl Signer {
             access_header: header("at+jwt"),
             refresh_header: header("rt+jwt"),
             key,
-            parties,
+        }
+    }
+}
+
+impl Signer {
+    /// A signer for these parties.
+    #[must_use]
+    pub fn new(key: SigningKey, parties: Parties) -> Self {
+        Self {
+            signing: Arc::new(ArcSwap::from_pointee(Signing::new(key))),
+            parties: Arc::new(parties),
         }
     }
 
     /// The `kid` of the tokens.
     #[must_use]
-    pub fn key_id(&self) -> &KeyId {
-        self.key.id()
+    pub fn key_id(&self) -> KeyId {
+        self.signing.load().key.id().clone()
+    }
+
+    /// Signs with this key from now on.
+    pub fn replace_key(&self, key: SigningKey) {
+        self.signing.store(Arc::new(Signing::new(key)));
     }
 
     /// Signs an access token.
     #[must_use]
     pub fn access(&self, claims: &AccessClaims) -> AccessToken {
         let audience = self.parties.audience_of(TokenType::Access).cloned();
-        AccessToken(self.sign(
-            &self.access_header,
-            &Payload::of_access(claims, self.parties.issuer.clone(), audience),
-        ))
+        let payload = Payload::of_access(claims, self.parties.issuer.clone(), audience);
+        let signing = self.signing.load();
+        AccessToken(sign(&signing.access_header, &payload, &signing.key))
     }
 
     /// Signs a refresh token. The same claims give the same token.
     #[must_use]
     pub fn refresh(&self, claims: &RefreshClaims) -> RefreshToken {
         let audience = self.parties.audience_of(TokenType::Refresh).cloned();
-        RefreshToken(self.sign(
-            &self.refresh_header,
-            &Payload::of_refresh(claims, self.parties.issuer.clone(), audience),
-        ))
+        let payload = Payload::of_refresh(claims, self.parties.issuer.clone(), audience);
+        let signing = self.signing.load();
+        RefreshToken(sign(&signing.refresh_header, &payload, &signing.key))
     }
+}
 
-    fn sign(&self, header: &Header, payload: &Payload) -> Zeroizing<String> {
-        jsonwebtoken::encode(header, payload, &self.key.key)
-            .expect("a key that was checked when it was made signs a JSON object")
-            .into()
-    }
+fn sign(header: &Header, payload: &Payload, key: &SigningKey) -> Zeroizing<String> {
+    jsonwebtoken::encode(header, payload, &key.key)
+        .expect("a key that was checked when it was made signs a JSON object")
+        .into()
 }
 
 /// A verified token of either kind.
@@ -179,7 +198,7 @@ pub struct Verifier(Arc<Checks>);
 
 #[derive(Clone, Debug)]
 struct Checks {
-    keys: VerifyingKeys,
+    keys: KeyRing,
     parties: Parties,
     takes_own: bool,
     leeway: Duration,
@@ -187,11 +206,22 @@ struct Checks {
     revoked: RevokedSessions,
 }
 
+/// The keys of a verifier, which change while it verifies. Clones share them.
+#[derive(Clone, Debug)]
+struct KeyRing {
+    keys: Arc<ArcSwap<VerifyingKeys>>,
+    changed: watch::Sender<()>,
+}
+
 impl Verifier {
     /// A verifier with no leeway, the system's clock, and no session revoked.
     #[must_use]
     pub fn new(keys: VerifyingKeys, parties: Parties) -> Self {
         let (clock, revoked) = (Clock::system(), RevokedSessions::new());
+        let keys = KeyRing {
+            keys: Arc::new(ArcSwap::from_pointee(keys)),
+            changed: watch::Sender::new(()),
+        };
         Self(Arc::new(Checks {
             keys,
             parties,
@@ -233,7 +263,19 @@ impl Verifier {
     /// The ids of the keys that tokens are verified with.
     #[must_use]
     pub fn key_ids(&self) -> Vec<KeyId> {
-        self.0.keys.ids().cloned().collect()
+        self.0.keys.keys.load().ids().cloned().collect()
+    }
+
+    /// Verifies with these keys from now on.
+    pub fn replace_keys(&self, keys: VerifyingKeys) {
+        self.0.keys.keys.store(Arc::new(keys));
+        self.0.keys.changed.send_replace(());
+    }
+
+    /// What is told of every change of the keys.
+    #[must_use]
+    pub fn key_changes(&self) -> watch::Receiver<()> {
+        self.0.keys.changed.subscribe()
     }
 
     /// Who issues the tokens and for whom.
@@ -310,7 +352,7 @@ impl Verifier {
     /// the expiry, because a client that mixed up its tokens is not helped by a new one.
     fn verify(&self, token: &str, expected: Option<TokenType>) -> Result<Presented, TokenError> {
         let checks = &*self.0;
-        let payload = checks.keys.open(token)?;
+        let payload = checks.keys.keys.load().open(token)?;
         if let Some(expected) = expected.filter(|expected| *expected != payload.kind) {
             return Err(TokenError::WrongType { expected });
         }
@@ -604,6 +646,32 @@ mod tests {
             issued_at: None,
             expires_at: NumericDate(NOW),
         }
+    }
+
+    #[test]
+    fn a_key_is_replaced_by_way_of_one_that_only_verifies_and_no_token_is_refused() {
+        let (old, new) = (secret(), SharedSecret::parse(&"n".repeat(32)).unwrap());
+        let (signer, verifier) = (signer(), verifier());
+        let good = || AccessClaims {
+            expires_at: NumericDate(NOW + 9),
+            ..claims()
+        };
+        let mut tokens = vec![signer.access(&good())];
+        let takes = |tokens: &[AccessToken]| {
+            tokens
+                .iter()
+                .all(|token| verifier.access(token.expose()).is_ok())
+        };
+        verifier.clone().replace_keys(VerifyingKeys::new([
+            old.verifying_key(),
+            new.verifying_key(),
+        ]));
+        signer.clone().replace_key(new.signing_key());
+        assert_eq!(signer.key_id(), *new.signing_key().id());
+        tokens.push(signer.access(&good()));
+        assert!(takes(&tokens));
+        verifier.replace_keys(VerifyingKeys::new([new.verifying_key()]));
+        assert!(!takes(&tokens[..1]) && takes(&tokens[1..]));
     }
 
     #[test]

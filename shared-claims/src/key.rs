@@ -68,7 +68,8 @@ impl SharedSecret {
     }
 
     /// The truncated JWK thumbprint (RFC 7638) of the secret, the same wherever the secret is known.
-    fn key_id(&self) -> KeyId {
+    #[must_use]
+    pub fn key_id(&self) -> KeyId {
         let jwk = Zeroizing::new(format!(
             r#"{{"k":"{}","kty":"oct"}}"#,
             URL_SAFE_NO_PAD.encode(&*self.0)

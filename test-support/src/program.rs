@@ -182,14 +182,19 @@ impl Running {
         self.child.wait().expect("the program can be waited for");
     }
 
-    /// Asks it to end with a signal (`TERM`, `INT`) and waits until it has.
-    pub fn stop(&mut self, signal: &str) -> ExitStatus {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill")
             .args(["-s", signal, &pid])
             .status()
             .expect("kill is there");
         assert!(sent.success());
+    }
+
+    /// Asks it to end with a signal (`TERM`, `INT`) and waits until it has.
+    pub fn stop(&mut self, signal: &str) -> ExitStatus {
+        self.signal(signal);
         wait(&mut self.child)
     }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use service_shell::keys::KeySource;
 use service_shell::tokens::TokenConfig;
 use shared_claims::{Parties, SharedSecret, VerifyingKeys};
 use tokio::net::TcpListener;
@@ -90,5 +91,6 @@ pub fn token_config() -> TokenConfig {
         verifying_keys: VerifyingKeys::new([secret.verifying_key()]),
         parties: Parties::new("http://127.0.0.1:8001", "tokenpair"),
         leeway: std::time::Duration::ZERO,
+        source: KeySource::default(),
     }
 }

@@ -306,6 +306,7 @@ impl Subscriber {
     /// Tells auth-service of itself: which keys it holds, and how far it has read.
     async fn report(&self) {
         let (mut status, mut read) = (self.status.subscribe(), self.read.subscribe());
+        let mut keys = self.verifier.key_changes();
         loop {
             let caught_up = status.wait_for(|status| *status == FeedStatus::CaughtUp);
             if caught_up.await.is_err() {
@@ -313,7 +314,10 @@ impl Subscriber {
             }
             let report = SubscriberReport {
                 name: self.options.name.clone(),
-                kids: self.verifier.key_ids(),
+                kids: {
+                    keys.mark_unchanged();
+                    self.verifier.key_ids()
+                },
                 last_event_id: *read.borrow_and_update(),
             };
             let told = self
@@ -324,7 +328,11 @@ impl Subscriber {
                 );
             }
             tokio::time::sleep(REPORT_PAUSE).await;
-            let _ = tokio::time::timeout(REPORT_INTERVAL, read.changed()).await;
+            tokio::select! {
+                _ = read.changed() => {}
+                _ = keys.changed() => {}
+                () = tokio::time::sleep(REPORT_INTERVAL) => {}
+            }
         }
     }
 

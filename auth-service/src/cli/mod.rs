@@ -2,6 +2,7 @@
 
 mod audit;
 mod client;
+mod secret;
 mod session;
 mod user;
 
@@ -12,11 +13,11 @@ use clap::{Parser, Subcommand};
 use service_shell::settings::LogSettings;
 use service_shell::tokens::TokenSettings;
 use service_shell::{health, logging, serve};
-use shared_claims::SharedSecret;
 use tokio::net::TcpListener;
 
 use self::audit::AuditCommand;
 use self::client::ClientCommand;
+use self::secret::SecretCommand;
 use self::session::SessionCommand;
 use self::user::UserCommand;
 use crate::config::{AuthSettings, StoreSettings};
@@ -60,17 +61,11 @@ enum Command {
     /// Read the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// Make secrets
+    /// Make secrets, and change the one that tokens are signed with
     #[command(subcommand)]
     Secret(SecretCommand),
     /// Ask the service that listens on `AUTH_LISTEN` whether it is ready (for containers)
     Healthcheck,
-}
-
-#[derive(Debug, Subcommand)]
-enum SecretCommand {
-    /// Print a new random secret for `JWT_SECRET_KEY`
-    Generate,
 }
 
 /// Does what the command line says.
@@ -88,7 +83,11 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
             crate::serve(config, listener, serve::stop_signal()?).await
         }
         Some(Command::Healthcheck) => health::check(cli.auth.auth_listen).await,
-        Some(Command::Secret(SecretCommand::Generate)) => print(&SharedSecret::generate()),
+        Some(Command::Secret(SecretCommand::Generate)) => secret::generate(),
+        Some(Command::Secret(command)) => {
+            let store = Store::open_existing(&database).await?;
+            secret::run(command, store, cli.tokens.source()).await
+        }
         Some(Command::User(command)) => {
             let store = if command.adds() {
                 Store::open(&database).await?

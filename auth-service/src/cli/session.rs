@@ -10,7 +10,6 @@ use shared_claims::{Clock, KeyId, SessionId, Subject};
 use super::user::{known, users};
 use super::{print, seconds};
 use crate::audit::Author;
-use crate::revocations::Subscriber;
 use crate::sessions::{EndReason, Session};
 use crate::storage::Store;
 
@@ -65,7 +64,7 @@ pub(super) async fn run(command: SessionCommand, store: Store) -> anyhow::Result
                 bail!("no session {} goes on", id.escape_debug())
             }
         }
-        SessionCommand::Feed => list_subscribers(&store, now).await,
+        SessionCommand::Feed => list_key_holders(&store, now).await,
     };
     store.close().await;
     done
@@ -102,27 +101,29 @@ async fn list_sessions(
     print(table.trim_end())
 }
 
-async fn list_subscribers(store: &Store, now: Timestamp) -> anyhow::Result<()> {
+async fn list_key_holders(store: &Store, now: Timestamp) -> anyhow::Result<()> {
     let mut table = format!(
         "{:<36}  {:<24}  {:<24}  {:<5}  {:<20}  {:>6}  KEYS\n",
         "ID", "CLIENT", "NAME", "STATE", "LAST HEARD", "UNREAD"
     );
-    for subscriber in store.subscribers().await? {
-        let state = if now < subscriber.reported_at + Subscriber::SILENCE {
-            "here"
+    for holder in store.key_holders().await? {
+        let state = if holder.is_here(now) { "here" } else { "gone" };
+        // auth-service reads no feed: it writes it.
+        let unread = if holder.client.is_some() {
+            let read = holder.last_seq.unwrap_or(0);
+            let unread = store.count_revocations_after(read, now.into()).await?;
+            unread.to_string()
         } else {
-            "gone"
+            "-".to_owned()
         };
-        let read = subscriber.last_seq.unwrap_or(0);
-        let unread = store.count_revocations_after(read, now.into()).await?;
-        let keys: Vec<_> = subscriber.keys.iter().map(KeyId::as_str).collect();
+        let keys: Vec<_> = holder.keys.iter().map(KeyId::as_str).collect();
         let _ = writeln!(
             table,
             "{:<36}  {:<24}  {:<24}  {state:<5}  {:<20}  {unread:>6}  {}",
-            subscriber.id,
-            subscriber.client,
-            subscriber.name,
-            seconds(subscriber.reported_at),
+            holder.id,
+            holder.client.as_ref().map_or("-", |client| client.as_str()),
+            holder.name,
+            seconds(holder.reported_at),
             keys.join(" ")
         );
     }

@@ -15,14 +15,15 @@ use serde::{Deserialize, Serialize};
 use service_shell::body::{Fields, JsonBody};
 use shared_claims::extract::Service;
 use shared_claims::wire::SessionRevoked;
-use shared_claims::{ClientId, Clock, KeyId, TokenError};
+use shared_claims::{ClientId, KeyId, TokenError};
 
 use super::RevocationsRead;
 use super::credentials::LiveCaller;
 use super::error::Error;
 use super::path::Named;
 use crate::app::AppState;
-use crate::revocations::{Message, RevocationFeed, Subscriber};
+use crate::key_holders::KeyHolders;
+use crate::revocations::{Message, RevocationFeed};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -68,7 +69,7 @@ fn write(messages: &[Message]) -> String {
     for message in messages {
         match message {
             Message::Hello(hello) => {
-                let _ = write!(text, "event: hello\ndata: {}\n\n", json(&**hello));
+                let _ = write!(text, "event: hello\ndata: {}\n\n", json(hello));
             }
             Message::Revoked(revocation) => {
                 let seq = revocation.seq;
@@ -114,8 +115,7 @@ fn visible(text: &str) -> bool {
 }
 
 async fn report(
-    State(feed): State<RevocationFeed>,
-    State(clock): State<Clock>,
+    State(holders): State<KeyHolders>,
     caller: Listener,
     Named(id): Named<String>,
     JsonBody(report): JsonBody<Report>,
@@ -133,25 +133,16 @@ async fn report(
         usable.then_some(keys).ok_or(ReportRefused::Keys)
     });
     let ((id, name), keys) = fields.finish(id.zip(name).zip(keys))?;
-    let kept = feed
-        .keep(Subscriber {
-            id,
-            client,
-            name,
-            keys,
-            last_seq: report.last_event_id,
-            reported_at: clock.now(),
-        })
-        .await?;
-    told(kept)
+    let last = report.last_event_id;
+    told(holders.keep(id, Some(client), name, keys, last).await?)
 }
 
 async fn say_goodbye(
-    State(feed): State<RevocationFeed>,
+    State(holders): State<KeyHolders>,
     caller: Listener,
     Named(id): Named<String>,
 ) -> Result<StatusCode, Error> {
-    told(feed.dismiss(&id, &client(&caller)?).await?)
+    told(holders.dismiss(&id, &client(&caller)?).await?)
 }
 
 /// Another client's subscriber is answered like one that is not there.

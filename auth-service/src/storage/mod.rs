@@ -2,9 +2,10 @@
 
 mod audit;
 mod clients;
+mod key_holders;
+mod key_rotation;
 mod revocations;
 mod sessions;
-mod subscribers;
 mod users;
 
 use std::sync::Arc;

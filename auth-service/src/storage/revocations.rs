@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use service_shell::sqlite::StorageError;
-use shared_claims::{NumericDate, SessionId, Subject};
+use shared_claims::{NumericDate, SessionId, Subject, TokenType};
 use sqlx::SqliteConnection;
 
 use super::audit::note;
@@ -82,35 +82,52 @@ impl Store {
             .await?)
     }
 
-    /// Notes how long the access tokens are good, leeway included, that are issued from now on. When that is shorter than it
-    /// was, the older ones are not forgotten: until the last of them has expired, revocations outlive it.
-    pub(crate) async fn set_access_token_lifetime(
+    /// Notes how long the tokens of this type are good, leeway included, that are issued from now on. When that is shorter than
+    /// it was, the older ones are not forgotten: until the last of them has expired, what concerns them stays.
+    pub(crate) async fn set_token_lifetime(
         &self,
+        kind: TokenType,
         seconds: i64,
         now: NumericDate,
     ) -> Result<(), StorageError> {
         let set = self.database.writer.write(move |connection| {
             Box::pin(async move {
                 sqlx::query(
-                    "insert into access_token_lifetime (id, seconds, earlier_until)
-                     values (1, $1, 0)
-                         on conflict (id) do update
+                    "insert into token_lifetimes (type, seconds, earlier_until)
+                     values ($3, $1, 0)
+                         on conflict (type) do update
                         set earlier_until = case
-                                when access_token_lifetime.seconds > $1
-                                 and access_token_lifetime.seconds + $2 > access_token_lifetime.earlier_until
-                                then access_token_lifetime.seconds + $2
-                                else access_token_lifetime.earlier_until
+                                when token_lifetimes.seconds > $1
+                                 and token_lifetimes.seconds + $2 > token_lifetimes.earlier_until
+                                then token_lifetimes.seconds + $2
+                                else token_lifetimes.earlier_until
                             end,
                             seconds = $1",
                 )
                 .bind(seconds)
                 .bind(now.0)
+                .bind(type_name(kind))
                 .execute(connection)
                 .await?;
                 Ok(())
             })
         });
         set.await
+    }
+
+    /// When the last token of any type will have expired that was issued until then; none were ever issued.
+    pub(crate) async fn last_expiry(
+        &self,
+        issued_until: NumericDate,
+    ) -> Result<Option<NumericDate>, StorageError> {
+        let lifetimes: Vec<(i64, i64)> =
+            sqlx::query_as("select seconds, earlier_until from token_lifetimes")
+                .fetch_all(&self.database.readers)
+                .await?;
+        let expiries = lifetimes
+            .into_iter()
+            .map(|(seconds, earlier_until)| (issued_until.0 + seconds).max(earlier_until));
+        Ok(expiries.max().map(NumericDate))
     }
 
     /// Deletes revocations that concern no token any more.
@@ -128,6 +145,14 @@ impl Store {
             })
         });
         delete.await
+    }
+}
+
+/// The `type` claim.
+fn type_name(kind: TokenType) -> &'static str {
+    match kind {
+        TokenType::Access => "access",
+        TokenType::Refresh => "refresh",
     }
 }
 
@@ -240,12 +265,13 @@ async fn publish(
         .map_or(0, |newest| newest + 1)
         .max(now.as_microsecond());
     let lifetime: Option<(i64, i64)> =
-        sqlx::query_as("select seconds, earlier_until from access_token_lifetime where id = 1")
+        sqlx::query_as("select seconds, earlier_until from token_lifetimes where type = $1")
+            .bind(type_name(TokenType::Access))
             .fetch_optional(&mut *connection)
             .await?;
     // A session comes from a service that served, and a service that serves has noted the lifetime first.
     let (seconds, earlier_until) =
-        lifetime.ok_or_else(|| inconsistent("access_token_lifetime", "seconds", "1"))?;
+        lifetime.ok_or_else(|| inconsistent("token_lifetimes", "seconds", "access"))?;
     let forget_after = (NumericDate::from(now).0 + seconds).max(earlier_until);
     for EndedRow { id, user_id } in ended {
         sqlx::query(

@@ -20,6 +20,7 @@ mod oauth;
 mod oauth_library;
 mod refresh;
 mod registration;
+mod secrets;
 mod sessions;
 mod settings;
 mod stack;

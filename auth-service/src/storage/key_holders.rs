@@ -1,30 +1,30 @@
-//! The table of the feed's subscribers.
+//! The table of the processes that hold keys.
 
 use jiff::Timestamp;
 use service_shell::sqlite::StorageError;
 use shared_claims::{ClientId, KeyId};
 
 use super::{Store, time};
-use crate::revocations::Subscriber;
+use crate::key_holders::KeyHolder;
 
 #[derive(sqlx::FromRow)]
-struct SubscriberRow {
+struct KeyHolderRow {
     id: String,
-    client_id: String,
+    client_id: Option<String>,
     name: String,
     key_ids: String,
     last_seq: Option<i64>,
     reported_at: i64,
 }
 
-impl TryFrom<SubscriberRow> for Subscriber {
+impl TryFrom<KeyHolderRow> for KeyHolder {
     type Error = StorageError;
 
-    fn try_from(row: SubscriberRow) -> Result<Self, StorageError> {
+    fn try_from(row: KeyHolderRow) -> Result<Self, StorageError> {
         Ok(Self {
-            reported_at: time(row.reported_at, "feed_subscribers", "reported_at", &row.id)?,
+            reported_at: time(row.reported_at, "key_holders", "reported_at", &row.id)?,
             id: row.id,
-            client: row.client_id.into(),
+            client: row.client_id.map(ClientId::from),
             name: row.name,
             keys: row.key_ids.split_whitespace().map(KeyId::from).collect(),
             last_seq: row.last_seq,
@@ -33,28 +33,25 @@ impl TryFrom<SubscriberRow> for Subscriber {
 }
 
 impl Store {
-    /// Keeps what a subscriber tells of itself. `false`: another client has a subscriber of that id.
-    pub(crate) async fn keep_subscriber(
-        &self,
-        subscriber: Subscriber,
-    ) -> Result<bool, StorageError> {
+    /// Keeps what a holder tells of itself. `false`: another client has a holder of that id.
+    pub(crate) async fn keep_key_holder(&self, holder: KeyHolder) -> Result<bool, StorageError> {
         let keep = self.database.writer.write(move |connection| {
             Box::pin(async move {
-                let keys: Vec<_> = subscriber.keys.iter().map(KeyId::as_str).collect();
+                let keys: Vec<_> = holder.keys.iter().map(KeyId::as_str).collect();
                 let kept = sqlx::query(
-                    "insert into feed_subscribers (id, client_id, name, key_ids, last_seq, reported_at)
+                    "insert into key_holders (id, client_id, name, key_ids, last_seq, reported_at)
                      values ($1, $2, $3, $4, $5, $6)
                          on conflict (id) do update
                         set name = excluded.name, key_ids = excluded.key_ids, last_seq = excluded.last_seq,
                             reported_at = excluded.reported_at
-                      where feed_subscribers.client_id = excluded.client_id",
+                      where coalesce(key_holders.client_id, '') = coalesce(excluded.client_id, '')",
                 )
-                .bind(subscriber.id)
-                .bind(subscriber.client.as_str())
-                .bind(subscriber.name)
+                .bind(holder.id)
+                .bind(holder.client.as_ref().map(ClientId::as_str))
+                .bind(holder.name)
                 .bind(keys.join(" "))
-                .bind(subscriber.last_seq)
-                .bind(subscriber.reported_at.as_millisecond())
+                .bind(holder.last_seq)
+                .bind(holder.reported_at.as_millisecond())
                 .execute(connection)
                 .await?;
                 Ok(kept.rows_affected() == 1)
@@ -63,21 +60,22 @@ impl Store {
         keep.await
     }
 
-    /// `false`: this client has no such subscriber.
-    pub(crate) async fn remove_subscriber(
+    /// `false`: this client has no such holder.
+    pub(crate) async fn remove_key_holder(
         &self,
         id: &str,
-        client: &ClientId,
+        client: Option<&ClientId>,
     ) -> Result<bool, StorageError> {
-        let (id, client) = (id.to_owned(), client.clone());
+        let (id, client) = (id.to_owned(), client.cloned());
         let remove = self.database.writer.write(move |connection| {
             Box::pin(async move {
-                let removed =
-                    sqlx::query("delete from feed_subscribers where id = $1 and client_id = $2")
-                        .bind(id)
-                        .bind(client.as_str())
-                        .execute(connection)
-                        .await?;
+                let removed = sqlx::query(
+                    "delete from key_holders where id = $1 and coalesce(client_id, '') = coalesce($2, '')",
+                )
+                .bind(id)
+                .bind(client.as_ref().map(ClientId::as_str))
+                .execute(connection)
+                .await?;
                 Ok(removed.rows_affected() == 1)
             })
         });
@@ -85,25 +83,25 @@ impl Store {
     }
 
     /// All that have told of themselves and not said goodbye, the last heard of first.
-    pub(crate) async fn subscribers(&self) -> Result<Vec<Subscriber>, StorageError> {
-        let rows: Vec<SubscriberRow> = sqlx::query_as(
+    pub(crate) async fn key_holders(&self) -> Result<Vec<KeyHolder>, StorageError> {
+        let rows: Vec<KeyHolderRow> = sqlx::query_as(
             "select id, client_id, name, key_ids, last_seq, reported_at
-               from feed_subscribers
+               from key_holders
               order by reported_at desc, id",
         )
         .fetch_all(&self.database.readers)
         .await?;
-        rows.into_iter().map(Subscriber::try_from).collect()
+        rows.into_iter().map(KeyHolder::try_from).collect()
     }
 
-    /// Deletes subscribers that were last heard of before then.
-    pub(crate) async fn delete_subscribers_silent_since(
+    /// Deletes holders that were last heard of before then.
+    pub(crate) async fn delete_key_holders_silent_since(
         &self,
         then: Timestamp,
     ) -> Result<u64, StorageError> {
         let delete = self.database.writer.write(move |connection| {
             Box::pin(async move {
-                let deleted = sqlx::query("delete from feed_subscribers where reported_at < $1")
+                let deleted = sqlx::query("delete from key_holders where reported_at < $1")
                     .bind(then.as_millisecond())
                     .execute(connection)
                     .await?;

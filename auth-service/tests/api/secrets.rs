@@ -1,0 +1,300 @@
+//! Changing the secret under a service that runs: by hand, and by `auth-service secret rotate`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tempfile::{TempDir, tempdir};
+use test_support::Client;
+use test_support::program::{Ended, Program, Running, free_address};
+
+use crate::stack::{PASSWORD, client_credentials, header};
+
+const FIRST: &str = "the-first-secret-of-at-least-32-bytes";
+const SECOND: &str = "the-second-secret-of-at-least-32-bytes";
+const VERIFIER: &str = "the-secret-of-orders-of-32-characters";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The real program with its secrets in files.
+struct Service {
+    folder: TempDir,
+    client: Client,
+    program: Program,
+    running: Running,
+}
+
+impl Service {
+    async fn start() -> Self {
+        let folder = tempdir().unwrap();
+        let bootstrap = format!(
+            "[[users]]\nusername = \"cosmo\"\npassword = \"{PASSWORD}\"\n\n\
+             [[clients]]\nid = \"orders\"\nsecret = \"{VERIFIER}\"\nscope = \"revocations:read\"\n"
+        );
+        for (name, text) in [
+            ("current", FIRST),
+            ("previous", ""),
+            ("bootstrap", &bootstrap),
+        ] {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        let address = free_address();
+        let program = Program::new(env!("CARGO_BIN_EXE_auth-service"), folder.path())
+            .setting("JWT_SECRET_KEY_FILE", "current")
+            .setting("JWT_PREVIOUS_SECRET_KEYS_FILE", "previous")
+            .setting("AUTH_BOOTSTRAP_FILE", "bootstrap")
+            .setting("AUTH_LISTEN", &address);
+        let client = Client::new(format!("http://{address}"));
+        let mut running = program.start();
+        running.is_ready(&client).await;
+        Self {
+            folder,
+            client,
+            program,
+            running,
+        }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.file(name)).unwrap()
+    }
+
+    async fn command(&self, command: &[&str]) -> Ended {
+        let program = self.program.clone().with(command);
+        tokio::task::spawn_blocking(move || program.run())
+            .await
+            .unwrap()
+    }
+
+    async fn log_in(&self) -> String {
+        let body = json!({"username": "cosmo", "password": PASSWORD});
+        let reply = self.client.post("/login", &body).await;
+        reply.has_status(200).text_of("access_token")
+    }
+
+    async fn takes(&self, token: &str) -> bool {
+        self.client.get_with("/me", token).await.status == 200
+    }
+
+    /// Waits until tokens are signed with another key than this one.
+    async fn signs_with_another_than(&self, kid: &str) -> String {
+        let started = Instant::now();
+        loop {
+            let token = self.log_in().await;
+            if kid_of(&token) != kid {
+                return token;
+            }
+            assert!(started.elapsed() < PATIENCE, "{}", self.running.log());
+        }
+    }
+
+    async fn log_says(&self, text: &str) {
+        let started = Instant::now();
+        while !self.running.log().contains(text) {
+            assert!(
+                started.elapsed() < PATIENCE,
+                "no {text:?} in {}",
+                self.running.log()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// What a verifier tells of the keys that it holds.
+    async fn verifier_holds(&self, kids: &[&str]) {
+        let token = client_credentials(&self.client, "orders", VERIFIER, &[]).await;
+        let token = token.has_status(200).text_of("access_token");
+        let report = json!({"name": "orders@one", "kids": kids});
+        let path = "/revocations/subscribers/one";
+        let told = self.client.put_with(path, &token, &report).await;
+        told.has_status(204);
+    }
+
+    /// The ids of the keys by what is being done with them, as `secret status` tells.
+    async fn status(&self) -> Vec<(String, String)> {
+        let status = self.command(&["secret", "status"]).await.succeeds().stdout;
+        let keys = status.lines().filter(|line| !line.starts_with("holder"));
+        let word = |line: &str| match line {
+            line if line.starts_with("signs") => "signs",
+            line if line.contains("  next") => "next",
+            line if line.contains("  retired") => "retired",
+            _ => "by hand",
+        };
+        let key = |line: &str| line.split_whitespace().nth(1).unwrap().to_owned();
+        keys.map(|line| (key(line), word(line).to_owned()))
+            .collect()
+    }
+}
+
+fn kid_of(token: &str) -> String {
+    header(token).kid.unwrap()
+}
+
+#[tokio::test]
+async fn secret_files_that_change_are_read_again_and_what_cannot_be_used_changes_nothing() {
+    let service = Service::start().await;
+    let before = service.log_in().await;
+    fs::write(service.file("previous"), format!("{FIRST}\n")).unwrap();
+    fs::write(service.file("current"), SECOND).unwrap();
+    let after = service.signs_with_another_than(&kid_of(&before)).await;
+    assert!(service.takes(&before).await && service.takes(&after).await);
+
+    fs::write(service.file("current"), "super-secret").unwrap();
+    service
+        .log_says("the keys in use stay: JWT_SECRET_KEY")
+        .await;
+    assert_eq!(kid_of(&service.log_in().await), kid_of(&after));
+    fs::remove_file(service.file("current")).unwrap();
+    service.log_says("cannot be read").await;
+    assert_eq!(kid_of(&service.log_in().await), kid_of(&after));
+    let log = service.running.log();
+    assert!(!log.contains(FIRST) && !log.contains(SECOND) && !log.contains("super-secret"));
+}
+
+#[tokio::test]
+async fn a_hangup_reads_the_secrets_again_and_ends_nothing() {
+    let service = Service::start().await;
+    service.running.signal("HUP");
+    service.log_says("the keys were read again").await;
+    service.client.get("/health/ready").await.has_status(200);
+}
+
+#[tokio::test]
+async fn a_secret_is_rotated_when_everybody_holds_it_and_not_before() {
+    let service = Service::start().await;
+    let before = service.log_in().await;
+    let old = kid_of(&before);
+    service.verifier_holds(&[&old]).await;
+    fs::set_permissions(service.file("previous"), fs::Permissions::from_mode(0o640)).unwrap();
+
+    let early = service.command(&["secret", "rotate", "--wait", "2s"]).await;
+    early.refuses(&["not held yet by orders@one", "run this again"]);
+    assert_eq!(service.text("current"), FIRST);
+    let status = service.status().await;
+    assert_eq!(status[0], (old.clone(), "signs".to_owned()));
+    let (next, word) = &status[1];
+    assert_eq!((word.as_str(), status.len()), ("next", 2));
+    assert_eq!(kid_of(&service.log_in().await), old);
+
+    service.verifier_holds(&[&old, next]).await;
+    let done = service
+        .command(&["secret", "rotate", "--wait", "20s"])
+        .await
+        .succeeds();
+    assert!(done.stdout.contains("signs from now on"), "{done:?}");
+    let after = service.log_in().await;
+    assert_eq!(kid_of(&after), *next);
+    assert!(service.takes(&before).await && service.takes(&after).await);
+    let rotated = [
+        (next.clone(), "signs".to_owned()),
+        (old.clone(), "retired".to_owned()),
+    ];
+    assert_eq!(service.status().await, rotated);
+    let pruned = service
+        .command(&["secret", "prune"])
+        .await
+        .succeeds()
+        .stdout;
+    assert!(pruned.contains(&format!("{old} must stay")), "{pruned}");
+    assert_eq!(service.status().await, rotated);
+    for (name, mode) in [("current", 0o644), ("previous", 0o640)] {
+        let left = fs::metadata(service.file(name))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(left & 0o777, mode, "{name} keeps its mode");
+    }
+    let all = format!("{done:?}{}", service.running.log());
+    assert!(!all.contains(FIRST) && !all.contains(service.text("current").trim_end()));
+}
+
+#[tokio::test]
+async fn a_rotation_goes_on_wherever_it_was_interrupted() {
+    let service = Service::start().await;
+    let old = kid_of(&service.log_in().await);
+    service.verifier_holds(&[&old]).await;
+    let stage = async || {
+        let ended = service.command(&["secret", "rotate", "--wait", "0s"]).await;
+        ended.refuses(&["orders@one"]);
+        service.status().await[1].0.clone()
+    };
+    // Between the table and the file: the secret is lost, and nothing is lost with it.
+    let lost = stage().await;
+    fs::write(service.file("previous"), "").unwrap();
+    let next = stage().await;
+    assert_ne!(lost, next);
+    assert_eq!(service.text("previous").lines().count(), 1);
+
+    // Between the two files: it signs already.
+    let text = service.text("previous");
+    fs::write(service.file("previous"), format!("{text}{FIRST}\n")).unwrap();
+    fs::write(service.file("current"), &text).unwrap();
+    service.verifier_holds(&[&old, &next]).await;
+    service
+        .command(&["secret", "rotate", "--wait", "20s"])
+        .await
+        .succeeds();
+    assert_eq!(
+        service.status().await[0],
+        (next.clone(), "signs".to_owned())
+    );
+    assert_eq!(kid_of(&service.signs_with_another_than(&old).await), next);
+}
+
+#[tokio::test]
+async fn a_rotation_is_taken_back_before_and_after_the_new_secret_signs() {
+    let service = Service::start().await;
+    let old = kid_of(&service.log_in().await);
+    service.verifier_holds(&[&old]).await;
+    let early = service.command(&["secret", "rotate", "--wait", "0s"]).await;
+    early.refuses(&["orders@one"]);
+    service.command(&["secret", "rollback"]).await.succeeds();
+    assert_eq!(service.status().await, [(old.clone(), "signs".to_owned())]);
+    assert_eq!(service.text("previous"), "");
+    let nothing = service.command(&["secret", "rollback"]).await;
+    nothing.refuses(&["nothing to be taken back"]);
+
+    let early = service.command(&["secret", "rotate", "--wait", "0s"]).await;
+    early.refuses(&["orders@one"]);
+    let next = service.status().await[1].0.clone();
+    service.verifier_holds(&[&old, &next]).await;
+    service
+        .command(&["secret", "rotate", "--wait", "20s"])
+        .await
+        .succeeds();
+    let token = service.log_in().await;
+    assert_eq!(kid_of(&token), next);
+    service
+        .command(&["secret", "rollback", "--wait", "20s"])
+        .await
+        .succeeds();
+    assert_eq!(kid_of(&service.log_in().await), old);
+    assert!(service.takes(&token).await);
+    let back = [(old, "signs".to_owned()), (next, "retired".to_owned())];
+    assert_eq!(service.status().await, back);
+}
+
+#[tokio::test]
+async fn a_rotation_needs_files_and_somebody_who_is_there() {
+    let mut service = Service::start().await;
+    let without = Program::new(env!("CARGO_BIN_EXE_auth-service"), service.folder.path())
+        .setting("JWT_SECRET_KEY", FIRST)
+        .with(&["secret", "rotate"]);
+    let ended = tokio::task::spawn_blocking(move || without.run())
+        .await
+        .unwrap();
+    ended.refuses(&[
+        "JWT_SECRET_KEY_FILE",
+        "JWT_PREVIOUS_SECRET_KEYS_FILE",
+        "operations.md",
+    ]);
+    service.running.stop("TERM");
+    let nobody = service.command(&["secret", "rotate", "--wait", "0s"]).await;
+    nobody.refuses(&["nobody has been heard of", "old secret signs as before"]);
+    assert_eq!(service.text("current"), FIRST);
+}

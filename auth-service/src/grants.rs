@@ -13,6 +13,9 @@ use shared_claims::{
 use crate::clients::{Client, Clients};
 use crate::sessions::{RefreshError, Sessions};
 
+/// The grant type of RFC 8693 section 2.1.
+pub(crate) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+
 /// What a client must be allowed to ask for, to exchange users' tokens.
 pub(crate) const EXCHANGE_SCOPE: &str = "token:exchange";
 

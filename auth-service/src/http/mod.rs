@@ -10,6 +10,7 @@ mod path;
 mod registration;
 mod revocations;
 mod sessions;
+mod well_known;
 
 use axum::Router;
 use service_shell::serve::with_shell;
@@ -29,6 +30,7 @@ pub(crate) fn router(state: AppState) -> Router {
         .merge(oauth::router())
         .merge(revocations::router())
         .merge(admin::router())
+        .merge(well_known::router())
         .merge(health::router());
     with_shell("auth-service", routes).with_state(state)
 }

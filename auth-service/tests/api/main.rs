@@ -25,3 +25,4 @@ mod sessions;
 mod settings;
 mod stack;
 mod tokens;
+mod well_known;

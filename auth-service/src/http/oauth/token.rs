@@ -11,9 +11,8 @@ use super::super::credentials::Peer;
 use super::UNCACHED;
 use super::client_auth::ClientRequest;
 use super::error::OAuthError;
-use crate::grants::Grants;
+use crate::grants::{Grants, TOKEN_EXCHANGE};
 
-const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 

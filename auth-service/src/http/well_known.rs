@@ -1,0 +1,84 @@
+//! `/.well-known/oauth-authorization-server` (RFC 8414), `/.well-known/jwks.json` (RFC 7517).
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::Uri;
+use http::header::CACHE_CONTROL;
+use serde::Serialize;
+
+use super::error::Error;
+use crate::app::AppState;
+use crate::grants::{Grants, TOKEN_EXCHANGE};
+
+pub(super) fn router() -> Router<AppState> {
+    Router::new()
+        .route("/.well-known/oauth-authorization-server", get(metadata))
+        .route("/.well-known/jwks.json", get(keys))
+}
+
+/// What a client may keep: it changes with the settings alone.
+const METADATA_AGE: &str = "public, max-age=3600";
+const KEYS_AGE: &str = "public, max-age=300";
+
+const CLIENT_AUTHENTICATION: [&str; 2] = ["client_secret_basic", "client_secret_post"];
+
+/// RFC 8414 section 2, as far as there is something to tell.
+#[derive(Serialize)]
+struct Metadata {
+    issuer: String,
+    token_endpoint: String,
+    token_endpoint_auth_methods_supported: [&'static str; 2],
+    grant_types_supported: [&'static str; 3],
+    /// There is no authorization endpoint that could respond with anything; the field is required.
+    response_types_supported: [&'static str; 0],
+    introspection_endpoint: String,
+    introspection_endpoint_auth_methods_supported: [&'static str; 2],
+    revocation_endpoint: String,
+    revocation_endpoint_auth_methods_supported: [&'static str; 3],
+    jwks_uri: String,
+}
+
+/// An issuer that is no address of a service has no endpoints to tell of.
+async fn metadata(State(grants): State<Grants>) -> Result<Response, Error> {
+    let issuer = grants.issuer.filter(|issuer| is_address(issuer));
+    let issuer = issuer.ok_or(Error::NotFound("There is nothing at this address"))?;
+    let base = issuer.trim_end_matches('/').to_owned();
+    let [basic, post] = CLIENT_AUTHENTICATION;
+    let metadata = Metadata {
+        token_endpoint: format!("{base}/oauth/token"),
+        token_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION,
+        grant_types_supported: ["client_credentials", "refresh_token", TOKEN_EXCHANGE],
+        response_types_supported: [],
+        introspection_endpoint: format!("{base}/oauth/introspect"),
+        introspection_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION,
+        revocation_endpoint: format!("{base}/oauth/revoke"),
+        // A public client has the token itself to show.
+        revocation_endpoint_auth_methods_supported: [basic, post, "none"],
+        jwks_uri: format!("{base}/.well-known/jwks.json"),
+        issuer,
+    };
+    Ok(([(CACHE_CONTROL, METADATA_AGE)], Json(metadata)).into_response())
+}
+
+/// RFC 8414 section 2: a URL without query and fragment.
+fn is_address(issuer: &str) -> bool {
+    let uri = Uri::try_from(issuer).ok();
+    uri.is_some_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.query().is_none()
+            && !issuer.contains('#')
+    })
+}
+
+/// RFC 7517 section 5.
+#[derive(Serialize)]
+struct KeySet {
+    keys: [(); 0],
+}
+
+/// A common secret is nothing to be published, and there are no other keys.
+async fn keys() -> Response {
+    ([(CACHE_CONTROL, KEYS_AGE)], Json(KeySet { keys: [] })).into_response()
+}

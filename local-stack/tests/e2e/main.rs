@@ -4,6 +4,7 @@
 mod crash;
 mod dashboard;
 mod folder;
+mod interop;
 mod keys;
 mod lesson;
 mod log;

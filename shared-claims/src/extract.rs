@@ -13,9 +13,9 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::claims::AccessClaims;
-use crate::codec::Verifier;
 use crate::error::{CallerKind, TokenError};
 use crate::id::{SessionId, Subject};
+use crate::verifier::Verifier;
 
 /// What a handler asks of its caller's token, beyond its being good.
 pub trait Requirement: Send + Sync + 'static {

@@ -2,7 +2,6 @@
 
 pub mod claims;
 mod clock;
-mod codec;
 mod error;
 #[cfg(feature = "axum")]
 pub mod extract;
@@ -10,11 +9,12 @@ mod id;
 mod key;
 mod revocation;
 mod scope;
+mod signer;
+mod verifier;
 pub mod wire;
 
 pub use claims::{AccessClaims, Actor, NumericDate, RefreshClaims, TokenType};
 pub use clock::Clock;
-pub use codec::{AccessToken, Parties, Presented, RefreshToken, Signer, Verifier};
 pub use error::{CallerKind, InvalidToken, TokenError};
 #[cfg(feature = "axum")]
 pub use extract::{Caller, Requirement};
@@ -22,3 +22,5 @@ pub use id::{ClientId, KeyId, SessionId, Subject, TokenId};
 pub use key::{SecretTooShort, SharedSecret, SigningKey, VerifyingKey, VerifyingKeys};
 pub use revocation::RevokedSessions;
 pub use scope::{InvalidScope, Scope};
+pub use signer::{AccessToken, Parties, RefreshToken, Signer};
+pub use verifier::{Presented, Verifier};

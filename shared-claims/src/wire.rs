@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::claims::NumericDate;
-use crate::codec::{AccessToken, RefreshToken};
 use crate::id::{KeyId, SessionId};
 use crate::scope::Scope;
+use crate::signer::{AccessToken, RefreshToken};
 
 /// The one shape of an error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,176 +1,26 @@
-//! Claims to token and back: what is signed, and every check that a verifier makes, in one place.
+//! Token to claims: every check that a verifier makes, in one place.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, Header, crypto, dangerous};
+use jsonwebtoken::{Algorithm, crypto, dangerous};
+use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use zeroize::Zeroizing;
 
 use crate::claims::{AccessClaims, NumericDate, Payload, RefreshClaims, TokenType, present};
 use crate::clock::Clock;
 use crate::error::{InvalidToken, TokenError};
 use crate::id::{KeyId, SessionId, Subject};
-use crate::key::{SigningKey, VerifyingKey, VerifyingKeys};
+use crate::key::{VerifyingKey, VerifyingKeys};
 use crate::revocation::RevokedSessions;
+use crate::signer::Parties;
 
 /// No token of ours comes near it, and a longer one is refused before anything is computed.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
-
-macro_rules! token {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(transparent)]
-        pub struct $name(Zeroizing<String>);
-
-        impl $name {
-            /// The token itself: a secret, to be shown to nobody but its owner.
-            #[must_use]
-            pub fn expose(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(concat!(stringify!($name), "(…)"))
-            }
-        }
-    };
-}
-
-token! {
-    /// A signed access token.
-    AccessToken
-}
-token! {
-    /// A signed refresh token.
-    RefreshToken
-}
-
-/// Who issues the tokens and for whom. `None` is not issued and not checked, which is how tokens of services that use
-/// flask-jwt-extended with its default settings look.
-#[derive(Clone, Debug)]
-pub struct Parties {
-    issuer: Option<String>,
-    audience: Option<String>,
-}
-
-impl Parties {
-    /// The `iss` of every token and the `aud` of access tokens; an empty string switches the claim off.
-    #[must_use]
-    pub fn new(issuer: impl Into<String>, audience: impl Into<String>) -> Self {
-        let named = |name: String| Some(name).filter(|name| !name.is_empty());
-        Self {
-            issuer: named(issuer.into()),
-            audience: named(audience.into()),
-        }
-    }
-
-    /// The `iss` of every token.
-    #[must_use]
-    pub fn issuer(&self) -> Option<&str> {
-        self.issuer.as_deref()
-    }
-
-    /// The `aud` of access tokens.
-    #[must_use]
-    pub fn audience(&self) -> Option<&str> {
-        self.audience.as_deref()
-    }
-
-    /// Access tokens are for the resource servers; a refresh token is for its issuer alone.
-    fn audience_of(&self, kind: TokenType) -> Option<&String> {
-        match kind {
-            TokenType::Access => self.audience.as_ref(),
-            TokenType::Refresh => self.issuer.as_ref(),
-        }
-    }
-}
-
-/// Turns claims into signed tokens. Clones share the key.
-#[derive(Clone, Debug)]
-pub struct Signer {
-    signing: Arc<ArcSwap<Signing>>,
-    parties: Arc<Parties>,
-}
-
-/// A key, with the headers of the tokens that it signs.
-#[derive(Debug)]
-struct Signing {
-    key: SigningKey,
-    access_header: Header,
-    refresh_header: Header,
-}
-
-impl Signing {
-    fn new(key: SigningKey) -> Self {
-        let header = |typ: &str| {
-            let mut header = Header::new(key.algorithm);
-            header.typ = Some(typ.to_owned());
-            header.kid = Some(key.id().to_string());
-            header
-        };
-        Self {
-            access_header: header("at+jwt"),
-            refresh_header: header("rt+jwt"),
-            key,
-        }
-    }
-}
-
-impl Signer {
-    /// A signer for these parties.
-    #[must_use]
-    pub fn new(key: SigningKey, parties: Parties) -> Self {
-        Self {
-            signing: Arc::new(ArcSwap::from_pointee(Signing::new(key))),
-            parties: Arc::new(parties),
-        }
-    }
-
-    /// The `kid` of the tokens.
-    #[must_use]
-    pub fn key_id(&self) -> KeyId {
-        self.signing.load().key.id().clone()
-    }
-
-    /// Signs with this key from now on.
-    pub fn replace_key(&self, key: SigningKey) {
-        self.signing.store(Arc::new(Signing::new(key)));
-    }
-
-    /// Signs an access token.
-    #[must_use]
-    pub fn access(&self, claims: &AccessClaims) -> AccessToken {
-        let audience = self.parties.audience_of(TokenType::Access).cloned();
-        let payload = Payload::of_access(claims, self.parties.issuer.clone(), audience);
-        let signing = self.signing.load();
-        AccessToken(sign(&signing.access_header, &payload, &signing.key))
-    }
-
-    /// Signs a refresh token. The same claims give the same token.
-    #[must_use]
-    pub fn refresh(&self, claims: &RefreshClaims) -> RefreshToken {
-        let audience = self.parties.audience_of(TokenType::Refresh).cloned();
-        let payload = Payload::of_refresh(claims, self.parties.issuer.clone(), audience);
-        let signing = self.signing.load();
-        RefreshToken(sign(&signing.refresh_header, &payload, &signing.key))
-    }
-}
-
-fn sign(header: &Header, payload: &Payload, key: &SigningKey) -> Zeroizing<String> {
-    jsonwebtoken::encode(header, payload, &key.key)
-        .expect("a key that was checked when it was made signs a JSON object")
-        .into()
-}
 
 /// A verified token of either kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -359,12 +209,12 @@ impl Verifier {
         if !payload.has_subject() {
             return Err(InvalidToken::Claims.into());
         }
-        if checks.parties.issuer.is_some() && checks.parties.issuer != payload.iss {
+        let issuer = checks.parties.issuer();
+        if issuer.is_some() && issuer != payload.iss.as_deref() {
             return Err(InvalidToken::Issuer.into());
         }
-        let is_for =
-            |audience: &String| payload.aud.as_ref().is_some_and(|aud| aud.holds(audience));
-        let own = checks.parties.issuer.as_ref().filter(|_| checks.takes_own);
+        let is_for = |audience: &str| payload.aud.as_ref().is_some_and(|aud| aud.holds(audience));
+        let own = issuer.filter(|_| checks.takes_own);
         if let Some(audience) = checks.parties.audience_of(payload.kind)
             && !is_for(audience)
             && !own.is_some_and(is_for)
@@ -484,6 +334,7 @@ mod tests {
 
     use super::*;
     use crate::key::SharedSecret;
+    use crate::signer::{AccessToken, Signer};
 
     const NOW: i64 = 1_790_000_000;
 

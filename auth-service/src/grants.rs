@@ -1,6 +1,7 @@
 //! What clients are granted: tokens for themselves, and tokens on behalf of a user whose token they hold.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use service_shell::sqlite::StorageError;
@@ -131,6 +132,7 @@ impl Grants {
         let subject = self
             .verifier
             .access(subject_token)
+            .map(Arc::unwrap_or_clone)
             .map_err(|error| GrantError::Subject(Some(error)))?;
         if subject.caller() != CallerKind::User || subject.session.is_none() {
             return Err(GrantError::Subject(None));

@@ -78,8 +78,9 @@ fn sign(bencher: Bencher) {
     bencher.bench(|| signer.access(black_box(&claims)));
 }
 
+/// The same token again and again, as a client sends it.
 #[divan::bench(sample_size = 1000)]
-fn verify(bencher: Bencher) {
+fn verify_again(bencher: Bencher) {
     let revoked = RevokedSessions::new();
     for _ in 0..1000 {
         revoked.insert(SessionId::generate(), NumericDate(i64::MAX));
@@ -92,6 +93,34 @@ fn verify(bencher: Bencher) {
             .access(black_box(token.expose()))
             .expect("a good token")
     });
+}
+
+/// The same on every core at once.
+#[divan::bench(sample_size = 1000, threads = 2)]
+fn verify_again_on_both_cores(bencher: Bencher) {
+    let keys = VerifyingKeys::new([secret().verifying_key()]);
+    let verifier = Verifier::new(keys, Parties::new(ISSUER, AUDIENCE));
+    let token = token();
+    bencher.bench(|| {
+        verifier
+            .access(black_box(token.expose()))
+            .expect("a good token")
+    });
+}
+
+/// Tokens that were never seen before: a change of the keys lets all be forgotten.
+#[divan::bench(sample_size = 1)]
+fn verify_1000_new_ones(bencher: Bencher) {
+    let keys = VerifyingKeys::new([secret().verifying_key()]);
+    let verifier = Verifier::new(keys.clone(), Parties::new(ISSUER, AUDIENCE));
+    let tokens: Vec<_> = (0..1000).map(|_| token()).collect();
+    bencher
+        .with_inputs(|| verifier.replace_keys(keys.clone()))
+        .bench_values(|()| {
+            for token in &tokens {
+                black_box(verifier.access(token.expose()).expect("a good token"));
+            }
+        });
 }
 
 /// With the header read once before, for the key that `kid` names.

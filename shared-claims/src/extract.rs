@@ -106,7 +106,7 @@ macro_rules! scopes {
 /// `Option<Caller>` is for routes that serve anybody: no token is `None`, a bad one is still refused.
 #[derive(Clone, Debug)]
 pub struct Caller<R = Authenticated> {
-    claims: AccessClaims,
+    claims: Arc<AccessClaims>,
     requirement: PhantomData<R>,
 }
 
@@ -122,7 +122,7 @@ impl<R> Caller<R> {
     /// The claims by themselves.
     #[must_use]
     pub fn into_claims(self) -> AccessClaims {
-        self.claims
+        Arc::unwrap_or_clone(self.claims)
     }
 }
 

@@ -7,6 +7,7 @@ mod error;
 pub mod extract;
 mod id;
 mod key;
+mod remembered;
 mod revocation;
 mod scope;
 mod signer;

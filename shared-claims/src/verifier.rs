@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::error::{InvalidToken, TokenError};
 use crate::id::{KeyId, SessionId, Subject};
 use crate::key::{VerifyingKey, VerifyingKeys};
+use crate::remembered::{Known, Remembered};
 use crate::revocation::RevokedSessions;
 use crate::signer::Parties;
 
@@ -48,6 +49,7 @@ pub struct Verifier(Arc<Checks>);
 
 #[derive(Clone, Debug)]
 struct Checks {
+    remembered: Arc<Remembered>,
     keys: KeyRing,
     parties: Parties,
     takes_own: bool,
@@ -73,6 +75,7 @@ impl Verifier {
             changed: watch::Sender::new(()),
         };
         Self(Arc::new(Checks {
+            remembered: Arc::new(Remembered::new()),
             keys,
             parties,
             takes_own: false,
@@ -82,32 +85,36 @@ impl Verifier {
         }))
     }
 
+    /// Another verifier: what this one has found good, the other may not.
+    fn with(mut self, change: impl FnOnce(&mut Checks)) -> Self {
+        let checks = Arc::make_mut(&mut self.0);
+        checks.remembered = Arc::new(Remembered::new());
+        change(checks);
+        self
+    }
+
     /// Takes access tokens whose audience is the issuer too: for the issuer's own routes.
     #[must_use]
-    pub fn for_the_issuer(mut self) -> Self {
-        Arc::make_mut(&mut self.0).takes_own = true;
-        self
+    pub fn for_the_issuer(self) -> Self {
+        self.with(|checks| checks.takes_own = true)
     }
 
     /// Takes tokens this much after their `exp` and before a foreign token's `nbf`.
     #[must_use]
-    pub fn with_leeway(mut self, leeway: Duration) -> Self {
-        Arc::make_mut(&mut self.0).leeway = leeway;
-        self
+    pub fn with_leeway(self, leeway: Duration) -> Self {
+        self.with(|checks| checks.leeway = leeway)
     }
 
     /// Reads the time from this clock.
     #[must_use]
-    pub fn with_clock(mut self, clock: Clock) -> Self {
-        Arc::make_mut(&mut self.0).clock = clock;
-        self
+    pub fn with_clock(self, clock: Clock) -> Self {
+        self.with(|checks| checks.clock = clock)
     }
 
     /// Refuses the access tokens of these sessions.
     #[must_use]
-    pub fn with_revoked(mut self, revoked: RevokedSessions) -> Self {
-        Arc::make_mut(&mut self.0).revoked = revoked;
-        self
+    pub fn with_revoked(self, revoked: RevokedSessions) -> Self {
+        self.with(|checks| checks.revoked = revoked)
     }
 
     /// The ids of the keys that tokens are verified with.
@@ -119,6 +126,7 @@ impl Verifier {
     /// Verifies with these keys from now on.
     pub fn replace_keys(&self, keys: VerifyingKeys) {
         self.0.keys.keys.store(Arc::new(keys));
+        self.0.remembered.clear();
         self.0.keys.changed.send_replace(());
     }
 
@@ -173,69 +181,46 @@ impl Verifier {
         }
     }
 
-    /// The claims of a good access token.
-    pub fn access(&self, token: &str) -> Result<AccessClaims, TokenError> {
-        match self.verify(token, Some(TokenType::Access))? {
-            Presented::Access(claims) => Ok(claims),
-            Presented::Refresh(_) => Err(TokenError::WrongType {
-                expected: TokenType::Access,
-            }),
+    /// The claims of a good access token. One that was verified before, with the same keys, costs a look.
+    pub fn access(&self, token: &str) -> Result<Arc<AccessClaims>, TokenError> {
+        let checks = &*self.0;
+        let keys = checks.keys.keys.load();
+        if let Some(known) = checks.remembered.get(token, &keys) {
+            checks
+                .in_time(known.not_before, known.claims.expires_at)
+                .inspect_err(|_| checks.remembered.remove(token))?;
+            checks.still_good(known.claims.session.as_ref())?;
+            return Ok(known.claims);
         }
+        let payload = checks.open(token, &keys, Some(TokenType::Access))?;
+        let not_before = payload.nbf;
+        let claims = Arc::new(payload.into_access());
+        checks.still_good(claims.session.as_ref())?;
+        let known = Known {
+            claims: Arc::clone(&claims),
+            not_before,
+            keys: Arc::clone(&keys),
+        };
+        checks.remembered.insert(token, known);
+        Ok(claims)
     }
 
     /// The claims of a refresh token that is signed and unexpired. Whether its session goes on, only its issuer knows.
     pub fn refresh(&self, token: &str) -> Result<RefreshClaims, TokenError> {
-        match self.verify(token, Some(TokenType::Refresh))? {
-            Presented::Refresh(claims) => Ok(claims),
-            Presented::Access(_) => Err(TokenError::WrongType {
-                expected: TokenType::Refresh,
-            }),
-        }
+        let keys = self.0.keys.keys.load();
+        let payload = self.0.open(token, &keys, Some(TokenType::Refresh))?;
+        Ok(payload.into_refresh()?)
     }
 
     /// The claims of a token of either kind.
     pub fn either(&self, token: &str) -> Result<Presented, TokenError> {
-        self.verify(token, None)
-    }
-
-    /// Every check there is. The kind comes before the audience, because a refresh token's is another one, and before
-    /// the expiry, because a client that mixed up its tokens is not helped by a new one.
-    fn verify(&self, token: &str, expected: Option<TokenType>) -> Result<Presented, TokenError> {
-        let checks = &*self.0;
-        let payload = checks.keys.keys.load().open(token)?;
-        if let Some(expected) = expected.filter(|expected| *expected != payload.kind) {
-            return Err(TokenError::WrongType { expected });
-        }
-        if !payload.has_subject() {
-            return Err(InvalidToken::Claims.into());
-        }
-        let issuer = checks.parties.issuer();
-        if issuer.is_some() && issuer != payload.iss.as_deref() {
-            return Err(InvalidToken::Issuer.into());
-        }
-        let is_for = |audience: &str| payload.aud.as_ref().is_some_and(|aud| aud.holds(audience));
-        let own = issuer.filter(|_| checks.takes_own);
-        if let Some(audience) = checks.parties.audience_of(payload.kind)
-            && !is_for(audience)
-            && !own.is_some_and(is_for)
-        {
-            return Err(InvalidToken::Audience.into());
-        }
-        let now = NumericDate::from(checks.clock.now());
-        if payload
-            .nbf
-            .is_some_and(|nbf| nbf > now.after(checks.leeway))
-        {
-            return Err(InvalidToken::NotYet.into());
-        }
-        if payload.exp.after(checks.leeway) <= now {
-            return Err(TokenError::Expired);
-        }
+        let keys = self.0.keys.keys.load();
+        let payload = self.0.open(token, &keys, None)?;
         match payload.kind {
             TokenType::Refresh => Ok(Presented::Refresh(payload.into_refresh()?)),
             TokenType::Access => {
                 let claims = payload.into_access();
-                checks.still_good(claims.session.as_ref())?;
+                self.0.still_good(claims.session.as_ref())?;
                 Ok(Presented::Access(claims))
             }
         }
@@ -243,6 +228,52 @@ impl Verifier {
 }
 
 impl Checks {
+    /// Every check there is of what the token says itself. The kind comes before the audience, because a refresh token's is
+    /// another one, and before the expiry, because a client that mixed up its tokens is not helped by a new one.
+    fn open(
+        &self,
+        token: &str,
+        keys: &VerifyingKeys,
+        expected: Option<TokenType>,
+    ) -> Result<Payload, TokenError> {
+        let payload = keys.open(token)?;
+        if let Some(expected) = expected.filter(|expected| *expected != payload.kind) {
+            return Err(TokenError::WrongType { expected });
+        }
+        if !payload.has_subject() {
+            return Err(InvalidToken::Claims.into());
+        }
+        let issuer = self.parties.issuer();
+        if issuer.is_some() && issuer != payload.iss.as_deref() {
+            return Err(InvalidToken::Issuer.into());
+        }
+        let is_for = |audience: &str| payload.aud.as_ref().is_some_and(|aud| aud.holds(audience));
+        let own = issuer.filter(|_| self.takes_own);
+        if let Some(audience) = self.parties.audience_of(payload.kind)
+            && !is_for(audience)
+            && !own.is_some_and(is_for)
+        {
+            return Err(InvalidToken::Audience.into());
+        }
+        self.in_time(payload.nbf, payload.exp)?;
+        Ok(payload)
+    }
+
+    fn in_time(
+        &self,
+        not_before: Option<NumericDate>,
+        expires_at: NumericDate,
+    ) -> Result<(), TokenError> {
+        let now = NumericDate::from(self.clock.now());
+        if not_before.is_some_and(|not_before| not_before > now.after(self.leeway)) {
+            return Err(InvalidToken::NotYet.into());
+        }
+        if expires_at.after(self.leeway) <= now {
+            return Err(TokenError::Expired);
+        }
+        Ok(())
+    }
+
     /// What the token itself cannot know.
     fn still_good(&self, session: Option<&SessionId>) -> Result<(), TokenError> {
         if session.is_some_and(|session| self.revoked.contains(session)) {
@@ -383,7 +414,7 @@ mod tests {
         #[test]
         fn what_is_signed_is_what_is_read(access in access(), refresh in refresh()) {
             let (access_token, refresh_token) = (signer().access(&access), signer().refresh(&refresh));
-            prop_assert_eq!(verifier().access(access_token.expose()), Ok(access.clone()));
+            prop_assert_eq!(verifier().access(access_token.expose()), Ok(Arc::new(access.clone())));
             prop_assert_eq!(verifier().refresh(refresh_token.expose()), Ok(refresh.clone()));
             prop_assert_eq!(verifier().either(access_token.expose()), Ok(Presented::Access(access)));
             prop_assert_eq!(verifier().either(refresh_token.expose()), Ok(Presented::Refresh(refresh)));
@@ -417,7 +448,7 @@ mod tests {
             sessions.insert(revoked.as_str().into(), NumericDate(i64::MAX));
             if let Some(session) = &access.session {
                 let token = signer().access(&access);
-                prop_assert_eq!(verifier().with_revoked(sessions.clone()).access(token.expose()), Ok(access.clone()));
+                prop_assert_eq!(verifier().with_revoked(sessions.clone()).access(token.expose()), Ok(Arc::new(access.clone())));
                 sessions.insert(session.clone(), NumericDate(i64::MAX));
                 prop_assert_eq!(verifier().with_revoked(sessions).access(token.expose()), Err(TokenError::Revoked));
             }
@@ -523,6 +554,101 @@ mod tests {
         assert!(takes(&tokens));
         verifier.replace_keys(VerifyingKeys::new([new.verifying_key()]));
         assert!(!takes(&tokens[..1]) && takes(&tokens[1..]));
+    }
+
+    #[test]
+    fn a_token_that_was_verified_before_is_still_looked_at() {
+        let (clock, sessions) = (
+            Clock::manual(Timestamp::from_second(NOW).unwrap()),
+            RevokedSessions::new(),
+        );
+        let verifier = verifier()
+            .with_clock(clock.clone())
+            .with_revoked(sessions.clone());
+        let token = |session: &str, lifetime| {
+            signer().access(&AccessClaims {
+                session: Some(session.into()),
+                expires_at: NumericDate(NOW + lifetime),
+                ..claims()
+            })
+        };
+        let [short, long, other] = [token("one", 5), token("one", 900), token("two", 900)];
+        let said = |token: &AccessToken| verifier.access(token.expose()).map(|_| ());
+        for token in [&short, &long, &other, &short, &long, &other] {
+            assert_eq!(said(token), Ok(()));
+        }
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(
+            [said(&short), said(&long)],
+            [Err(TokenError::Expired), Ok(())]
+        );
+        sessions.insert("one".into(), NumericDate(i64::MAX));
+        assert_eq!(
+            [said(&long), said(&other)],
+            [Err(TokenError::Revoked), Ok(())]
+        );
+        sessions.suspend();
+        assert_eq!(said(&other), Err(TokenError::Suspended));
+        sessions.resume();
+        assert_eq!(said(&other), Ok(()));
+        let changed = format!("{}A", &other.expose()[..other.expose().len() - 1]);
+        assert!(changed == other.expose() || verifier.access(&changed).is_err());
+        // Another verifier that was made of this one takes nothing on trust.
+        let later = Timestamp::from_second(NOW + 1000).unwrap();
+        let elsewhere = verifier.clone().with_clock(Clock::manual(later));
+        assert_eq!(elsewhere.access(other.expose()), Err(TokenError::Expired));
+        verifier.replace_keys(VerifyingKeys::new([]));
+        assert!(said(&other).is_err());
+    }
+
+    #[test]
+    fn a_token_that_is_not_good_yet_is_not_remembered_as_good() {
+        let clock = Clock::manual(Timestamp::from_second(NOW).unwrap());
+        let payload = serde_json::json!({
+            "iss": "http://127.0.0.1:8001", "aud": "tokenpair", "sub": "user", "type": "access", "exp": NOW + 90, "nbf": NOW + 10,
+        });
+        let key =
+            jsonwebtoken::EncodingKey::from_secret(b"a-secret-for-tests-of-at-least-32-bytes");
+        let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &payload, &key).unwrap();
+        let verifier = verifier().with_clock(clock.clone());
+        let not_yet = Err(TokenError::Invalid(InvalidToken::NotYet));
+        assert_eq!(verifier.access(&token).map(|_| ()), not_yet);
+        clock.advance(Duration::from_secs(10));
+        assert!(verifier.access(&token).is_ok() && verifier.access(&token).is_ok());
+    }
+
+    #[test]
+    fn a_flood_of_tokens_neither_grows_the_memory_nor_pushes_out_what_is_in_use() {
+        let verifier = verifier();
+        let token = |number: u32| {
+            signer().access(&AccessClaims {
+                id: Some(number.to_string().into()),
+                expires_at: NumericDate(NOW + 9),
+                ..claims()
+            })
+        };
+        let used: Vec<_> = (0..50).map(token).collect();
+        let keys = || verifier.0.keys.keys.load_full();
+        let remembered =
+            |token: &AccessToken| verifier.0.remembered.get(token.expose(), &keys()).is_some();
+        for token in used.iter().chain(&used).chain(&used) {
+            verifier.access(token.expose()).unwrap();
+        }
+        // Valid ones come in, each once; invalid ones do not.
+        for number in 1000..21_000 {
+            let token = token(number);
+            verifier.access(token.expose()).unwrap();
+            let broken = format!("{}x", token.expose());
+            assert!(verifier.access(&broken).is_err());
+            assert!(verifier.0.remembered.weight() <= 8 * 1024 * 1024);
+            if number % 500 == 0 {
+                for token in &used {
+                    verifier.access(token.expose()).unwrap();
+                }
+            }
+        }
+        let kept = used.iter().filter(|token| remembered(token)).count();
+        assert!(kept >= 45, "{kept} of 50 are still known");
     }
 
     #[test]

@@ -152,13 +152,12 @@ async fn sweep(store: Store, sessions: Sessions, clock: Clock, audit_retention: 
         let now = clock.now();
         let swept = async {
             Ok::<_, StorageError>([
-                sessions.forget_expired().await?,
-                store.delete_forgotten_revocations(now.into()).await?,
+                until_none_is_left(|| sessions.forget_expired()).await?,
+                until_none_is_left(|| store.delete_forgotten_revocations(now.into())).await?,
                 store
                     .delete_key_holders_silent_since(now - KeyHolder::FORGOTTEN)
                     .await?,
-                store
-                    .delete_audit_events_before(now - audit_retention)
+                until_none_is_left(|| store.delete_audit_events_before(now - audit_retention))
                     .await?,
             ])
         };
@@ -173,6 +172,19 @@ async fn sweep(store: Store, sessions: Sessions, clock: Clock, audit_retention: 
             ),
             // What could not be deleted this time is deleted next time.
             Err(error) => tracing::error!("old rows could not be deleted: {}", chain(&error)),
+        }
+    }
+}
+
+/// Rows are deleted some at a time, so that nobody waits for long.
+async fn until_none_is_left<F: Future<Output = Result<u64, StorageError>>>(
+    delete: impl Fn() -> F,
+) -> Result<u64, StorageError> {
+    let mut all = 0;
+    loop {
+        match delete().await? {
+            0 => return Ok(all),
+            deleted => all += deleted,
         }
     }
 }

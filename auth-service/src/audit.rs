@@ -35,8 +35,12 @@ pub(crate) enum Happening {
     ClientDeclared,
     /// A secret verifies, and is to sign.
     SecretStaged,
-    /// A secret has signed, and verifies for a while yet.
-    SecretRetired,
+    /// Another secret signs.
+    SecretRotated,
+    /// A rotation was taken back.
+    SecretRolledBack,
+    /// Secrets whose last token has expired verify no more.
+    SecretDropped,
 }
 
 impl Happening {
@@ -61,7 +65,9 @@ impl Happening {
             Self::ClientSecretRotated => "client_secret_rotated",
             Self::ClientDeclared => "client_declared",
             Self::SecretStaged => "secret_staged",
-            Self::SecretRetired => "secret_retired",
+            Self::SecretRotated => "secret_rotated",
+            Self::SecretRolledBack => "secret_rolled_back",
+            Self::SecretDropped => "secret_dropped",
         }
     }
 }

@@ -34,6 +34,11 @@ impl KeyHolder {
     /// One that has been gone for this long is not listed any more.
     pub(crate) const FORGOTTEN: Duration = Duration::from_hours(24);
 
+    /// Whoever has not been heard of since then is gone by now.
+    pub(crate) fn last_breath(&self) -> Timestamp {
+        self.reported_at - Self::SILENCE
+    }
+
     /// Whether it has been heard of lately.
     pub(crate) fn is_here(&self, now: Timestamp) -> bool {
         now < self.reported_at + Self::SILENCE

@@ -195,10 +195,18 @@ impl Users {
         let checked = self.check(user.as_ref(), password, by, Happening::LoginFailed);
         let outdated = checked.await?;
         let user = user.ok_or(AuthenticateError::Unknown)?;
-        match outdated {
-            Some(password) => Ok(self.hash_again(user, password).await),
-            None => Ok(user),
+        let Some(password) = outdated else {
+            return Ok(user);
+        };
+        if let Some(user) = self.hash_again(&user, &password).await {
+            return Ok(user);
         }
+        // Another login was quicker to hash it again, or another password was set: the hash that is there now tells.
+        let account = self.store.account(&user.id, self.clock.now()).await?;
+        let user = account.map(|(user, _)| user);
+        let checked = self.check(user.as_ref(), password, by, Happening::LoginFailed);
+        checked.await?;
+        user.ok_or(AuthenticateError::Unknown)
     }
 
     /// Replaces the password of a user who knows it, and ends all of their sessions but one.
@@ -253,24 +261,25 @@ impl Users {
         Err(refused)
     }
 
-    /// Brings a hash to today's parameters, now that the password is at hand. The login does not depend on it.
-    async fn hash_again(&self, user: User, password: Password) -> User {
+    /// Brings a hash to today's parameters, now that the password is at hand. The login does not depend on it. `None`: the hash
+    /// is another one by now.
+    async fn hash_again(&self, user: &User, password: &Password) -> Option<User> {
         let replaced = async {
-            let hash = self.passwords.hash(password).await?;
+            let hash = self.passwords.hash(password.clone()).await?;
             let replaced = self
                 .store
                 .replace_password_hash(&user.id, &user.password_hash, &hash);
             Ok::<_, anyhow::Error>(replaced.await?.then_some(hash))
         };
         match replaced.await {
-            Ok(Some(password_hash)) => User {
+            Ok(Some(password_hash)) => Some(User {
                 password_hash,
-                ..user
-            },
-            Ok(None) => user,
+                ..user.clone()
+            }),
+            Ok(None) => None,
             Err(error) => {
                 tracing::warn!(user = %user.id, "the password could not be hashed again: {error:#}");
-                user
+                Some(user.clone())
             }
         }
     }

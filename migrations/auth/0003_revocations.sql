@@ -39,9 +39,11 @@ create table key_holders (
 -- Secrets on their way in or out, by the ids of their keys; the secrets themselves are in the files that the services read.
 create table key_rotation (
     key_id text not null primary key,
-    -- next: verifies already and is to sign. retired: has signed, and verifies until its last token has expired.
+    -- next, recalled: verifies already and is to sign, for the first time or again. retired, withdrawn: has signed, and
+    -- verifies until its last token has expired.
     state text not null,
-    since bigint not null
+    -- Null: it has not been seen yet that it signs no more.
+    since bigint
 );
 
 create table audit_events (

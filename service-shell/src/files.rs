@@ -11,9 +11,12 @@ use std::path::Path;
 /// # Errors
 /// The folder or the file cannot be written.
 pub fn replace_private(file: &Path, text: &str) -> io::Result<()> {
+    // What a link leads to is replaced, and not the link.
+    let target = fs::canonicalize(file);
+    let file = target.as_deref().unwrap_or(file);
     let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mut unfinished = name.to_owned();
-    unfinished.push(".new");
+    unfinished.push(format!(".{}.new", std::process::id()));
     let unfinished = file.with_file_name(unfinished);
     let mut written = OpenOptions::new()
         .write(true)

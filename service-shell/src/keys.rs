@@ -22,6 +22,8 @@ pub struct KeySource {
     pub(crate) current_file: Option<PathBuf>,
     pub(crate) previous: Option<SecretString>,
     pub(crate) previous_file: Option<PathBuf>,
+    /// What the files looked like before they were read.
+    pub(crate) looked: Vec<Option<u64>>,
 }
 
 impl KeySource {
@@ -99,7 +101,8 @@ impl KeySource {
             .inspect_err(|error| tracing::error!("cannot hear of SIGHUP: {error}"))
             .ok();
         let in_files = self.current_file.is_some() || self.previous_file.is_some();
-        let mut used = self.look();
+        // Not what they look like now: they may have changed since they were read.
+        let mut used = self.looked.clone();
         let mut seen = used.clone();
         loop {
             let asked_for = async {
@@ -130,7 +133,7 @@ impl KeySource {
     }
 
     /// What the files look like: enough to see that they have changed.
-    fn look(&self) -> Vec<Option<u64>> {
+    pub(crate) fn look(&self) -> Vec<Option<u64>> {
         [&self.current_file, &self.previous_file]
             .into_iter()
             .flatten()

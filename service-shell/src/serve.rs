@@ -8,6 +8,7 @@ use anyhow::Context;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::serve::ListenerExt;
+use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -19,6 +20,9 @@ use crate::settings::SettingError;
 
 /// How long requests that are running when the stop comes may take to end: half of what Docker waits before it kills.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long an answer may wait to be taken by whoever asked for it.
+const UNREAD_LIMIT: Duration = Duration::from_secs(30);
 
 /// Listens on the address of this setting.
 ///
@@ -95,6 +99,8 @@ pub async fn serve(
     // Answers are small and written at once: Nagle's algorithm could only hold them up.
     let listener = listener.tap_io(|connection| {
         let _ = connection.set_nodelay(true);
+        // Whoever does not take what is sent is cut off by the kernel: no task of ours gets to see it.
+        let _ = SockRef::from(&*connection).set_tcp_user_timeout(Some(UNREAD_LIMIT));
     });
     let service = routes.into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, service).with_graceful_shutdown(shutdown);

@@ -99,7 +99,8 @@ impl TokenSettings {
             Parties::new(&*self.jwt_issuer, &*self.jwt_audience),
             self.jwt_leeway,
         );
-        let source = self.source();
+        let mut source = self.source();
+        source.looked = source.look();
         let (signing_key, verifying_keys) = source.read()?;
         Ok(TokenConfig {
             signing_key,
@@ -118,6 +119,7 @@ impl TokenSettings {
             current_file: self.jwt_secret_key_file,
             previous: self.jwt_previous_secret_keys,
             previous_file: self.jwt_previous_secret_keys_file,
+            looked: Vec::new(),
         }
     }
 

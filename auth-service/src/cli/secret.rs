@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use service_shell::keys::KeySource;
 use service_shell::settings::duration;
 use shared_claims::{Clock, KeyId, NumericDate, SharedSecret};
 
 use super::{print, seconds};
+use crate::audit::{Author, Happening, Note};
 use crate::rotation::{KeyState, Rotation};
 use crate::storage::Store;
 
@@ -21,18 +22,27 @@ pub(super) enum SecretCommand {
     Status,
     /// Change the secret in its files: let everybody verify with a new one, wait until they do, sign with it
     Rotate {
-        /// How long to wait for everybody; a later run goes on from there
-        #[arg(long, default_value = "5m", value_parser = duration)]
-        wait: Duration,
+        #[command(flatten)]
+        waiting: Waiting,
     },
-    /// Take a rotation back: the new secret before it signs, or, afterwards, the old one as the next
+    /// Take a rotation back: the new secret before it signs, or, afterwards, sign with the old one again
     Rollback {
-        /// How long to wait for everybody
-        #[arg(long, default_value = "5m", value_parser = duration)]
-        wait: Duration,
+        #[command(flatten)]
+        waiting: Waiting,
     },
     /// Drop retired secrets whose last token has expired
     Prune,
+}
+
+/// For whom to wait, and how long.
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    /// How long to wait for everybody; a later run goes on from there
+    #[arg(long, default_value = "5m", value_parser = duration)]
+    wait: Duration,
+    /// Do not wait for verifiers that have not been heard of for 45 seconds: they are dead for good
+    #[arg(long)]
+    without_gone: bool,
 }
 
 /// How often the table is looked at while somebody is waited for.
@@ -49,13 +59,20 @@ pub(super) async fn run(
     source: KeySource,
 ) -> anyhow::Result<()> {
     let rotation = Rotation::new(store.clone(), Clock::system(), &source)?;
-    let done = match command {
-        SecretCommand::Generate => generate(),
-        SecretCommand::Status => status(&rotation).await,
-        SecretCommand::Rotate { wait } => rotate(&rotation, wait).await,
-        SecretCommand::Rollback { wait } => roll_back(&rotation, wait).await,
-        SecretCommand::Prune => prune(&rotation).await,
+    let run = async {
+        let happened = match command {
+            SecretCommand::Generate => return generate(),
+            SecretCommand::Status => return status(&rotation).await,
+            SecretCommand::Rotate { waiting } => rotate(&rotation, &store, waiting).await?,
+            SecretCommand::Rollback { waiting } => roll_back(&rotation, waiting).await?,
+            SecretCommand::Prune => prune(&rotation).await?,
+        };
+        match happened {
+            Some(happened) => note(&store, happened).await,
+            None => Ok(()),
+        }
     };
+    let done = run.await;
     store.close().await;
     done
 }
@@ -75,62 +92,101 @@ async fn status(rotation: &Rotation) -> anyhow::Result<()> {
     for (key, state, until) in &status.verify {
         let state = match (state, until) {
             (Some(KeyState::Next), _) => "next".to_owned(),
-            (Some(KeyState::Retired), Some(until)) => {
+            (Some(KeyState::Recalled), _) => "recalled".to_owned(),
+            (Some(KeyState::Retired | KeyState::Withdrawn), Some(until)) => {
                 format!("retired, its last token expires at {}", when(*until))
             }
-            (Some(KeyState::Retired), None) => "retired".to_owned(),
+            (Some(KeyState::Retired | KeyState::Withdrawn), None) => {
+                "retired, and may sign still".to_owned()
+            }
             (None, _) => "put there by hand".to_owned(),
         };
         print(&format!("verifies  {key}  {}  {state}", held(key)))?;
     }
     for holder in &status.holders {
         let keys: Vec<_> = holder.keys.iter().map(KeyId::as_str).collect();
-        print(&format!("holder    {}  {}", holder.name, keys.join(" ")))?;
+        let gone = if holder.is_here(status.now) {
+            ""
+        } else {
+            "  gone"
+        };
+        print(&format!(
+            "holder    {}  {}{gone}",
+            holder.name,
+            keys.join(" ")
+        ))?;
     }
     Ok(())
 }
 
-async fn rotate(rotation: &Rotation, wait: Duration) -> anyhow::Result<()> {
+async fn note(store: &Store, happened: Happening) -> anyhow::Result<()> {
+    let note = Note::new(happened, &Author::command_line());
+    Ok(store.note(note, Clock::system().now()).await?)
+}
+
+async fn rotate(
+    rotation: &Rotation,
+    store: &Store,
+    waiting: Waiting,
+) -> anyhow::Result<Option<Happening>> {
     let next = rotation.stage().await?;
+    note(store, Happening::SecretStaged).await?;
     print(&format!(
         "{next} verifies from now on; waiting until everybody holds it"
     ))?;
-    sign_with(rotation, &next, wait).await
+    sign_with(rotation, &next, waiting, "secret rotate").await?;
+    Ok(Some(Happening::SecretRotated))
 }
 
-async fn roll_back(rotation: &Rotation, wait: Duration) -> anyhow::Result<()> {
+async fn roll_back(rotation: &Rotation, waiting: Waiting) -> anyhow::Result<Option<Happening>> {
     if let Some(next) = rotation.unstage().await? {
-        return print(&format!("{next} is taken back; it has signed nothing"));
+        print(&format!("{next} is taken back; it has signed nothing"))?;
+        return Ok(Some(Happening::SecretRolledBack));
     }
     let Some(last) = rotation.recall().await? else {
-        bail!("there is nothing to be taken back: no retired secret verifies any more");
+        bail!("there is nothing to be taken back");
     };
     print(&format!("{last} is to sign again"))?;
-    sign_with(rotation, &last, wait).await
+    sign_with(rotation, &last, waiting, "secret rollback").await?;
+    Ok(Some(Happening::SecretRolledBack))
 }
 
-/// Waits until everybody who has been heard of holds the key, and signs with it.
-async fn sign_with(rotation: &Rotation, next: &KeyId, wait: Duration) -> anyhow::Result<()> {
+/// Waits until everybody holds the key, signs with it, and waits until that is seen.
+async fn sign_with(
+    rotation: &Rotation,
+    next: &KeyId,
+    Waiting { wait, without_gone }: Waiting,
+    again: &str,
+) -> anyhow::Result<()> {
     let (started, mut told) = (Instant::now(), String::new());
     loop {
         let status = rotation.status().await?;
-        let names: Vec<_> = status
+        let (here, gone): (Vec<_>, Vec<_>) = status
             .lacking(next)
             .into_iter()
-            .map(|holder| holder.name.clone())
-            .collect();
-        if !status.holders.is_empty() && names.is_empty() {
+            .partition(|holder| holder.is_here(status.now));
+        let mut names: Vec<_> = here.iter().map(|holder| holder.name.clone()).collect();
+        if !without_gone {
+            let gone = gone.iter().map(|holder| {
+                let heard = seconds(holder.reported_at);
+                format!("{} (not heard of since {heard})", holder.name)
+            });
+            names.extend(gone);
+        }
+        let somebody = status
+            .holders
+            .iter()
+            .any(|holder| holder.is_here(status.now));
+        if somebody && names.is_empty() {
             break;
         }
-        let lacking = if status.holders.is_empty() {
-            "nobody has been heard of: is auth-service running on this database?".to_owned()
-        } else {
+        let lacking = if somebody {
             format!("not held yet by {}", names.join(", "))
+        } else {
+            "nobody has been heard of: is auth-service running on this database?".to_owned()
         };
         if started.elapsed() >= wait {
-            bail!(
-                "{lacking}; the old secret signs as before, run this again to go on, or 'secret rollback'"
-            );
+            bail!("{lacking}; what signed before goes on signing, run '{again}' again to go on");
         }
         if told != lacking {
             print(&lacking)?;
@@ -138,36 +194,39 @@ async fn sign_with(rotation: &Rotation, next: &KeyId, wait: Duration) -> anyhow:
         }
         tokio::time::sleep(LOOK).await;
     }
-    let retired = rotation.promote(next).await?;
+    rotation.promote(next).await?;
     while !rotation.status().await?.is_signed_with(next) {
         if started.elapsed() >= wait {
-            bail!("auth-service does not sign with {next} yet; does it read the same file?");
+            bail!(
+                "auth-service does not sign with {next} yet: does it read the same file? Run '{again}' again once it does"
+            );
         }
         tokio::time::sleep(LOOK).await;
     }
-    if let Some(retired) = retired {
-        rotation.has_retired(&retired).await?;
-    }
+    rotation.settle(next).await?;
     print(&format!(
         "{next} signs from now on; drop the old secret with 'secret prune' when its last token has expired"
     ))
 }
 
-async fn prune(rotation: &Rotation) -> anyhow::Result<()> {
+async fn prune(rotation: &Rotation) -> anyhow::Result<Option<Happening>> {
     let (dropped, kept) = rotation.prune().await?;
     for key in &dropped {
         print(&format!("{key} is dropped"))?;
     }
     for (key, until) in &kept {
-        print(&format!(
-            "{key} must stay: its last token expires at {}",
-            when(*until)
-        ))?;
+        match until {
+            Some(until) => print(&format!(
+                "{key} must stay: its last token expires at {}",
+                when(*until)
+            ))?,
+            None => print(&format!("{key} must stay: it may sign still"))?,
+        }
     }
     if dropped.is_empty() && kept.is_empty() {
         print("no secret is retired")?;
     }
-    Ok(())
+    Ok((!dropped.is_empty()).then_some(Happening::SecretDropped))
 }
 
 fn when(at: NumericDate) -> String {

@@ -88,7 +88,7 @@ impl Store {
         rows.into_iter().map(AuditEvent::try_from).collect()
     }
 
-    /// Deletes events of before then, some at a time, so that nobody waits for long; how many.
+    /// Deletes some of the events of before then; how many.
     pub(crate) async fn delete_audit_events_before(
         &self,
         then: Timestamp,
@@ -97,7 +97,7 @@ impl Store {
             Box::pin(async move {
                 let deleted = sqlx::query(
                     "delete from audit_events
-                      where id in (select id from audit_events where at < $1 order by at limit 10000)",
+                      where id in (select id from audit_events where at < $1 limit 5000)",
                 )
                 .bind(then.as_millisecond())
                 .execute(connection)

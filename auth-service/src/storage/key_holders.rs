@@ -37,6 +37,17 @@ impl Store {
     pub(crate) async fn keep_key_holder(&self, holder: KeyHolder) -> Result<bool, StorageError> {
         let keep = self.database.writer.write(move |connection| {
             Box::pin(async move {
+                // What the same service called itself in an earlier life, which ended without a goodbye.
+                sqlx::query(
+                    "delete from key_holders
+                      where name = $1 and coalesce(client_id, '') = coalesce($2, '') and id <> $3 and reported_at < $4",
+                )
+                .bind(&holder.name)
+                .bind(holder.client.as_ref().map(ClientId::as_str))
+                .bind(&holder.id)
+                .bind(holder.last_breath().as_millisecond())
+                .execute(&mut *connection)
+                .await?;
                 let keys: Vec<_> = holder.keys.iter().map(KeyId::as_str).collect();
                 let kept = sqlx::query(
                     "insert into key_holders (id, client_id, name, key_ids, last_seq, reported_at)

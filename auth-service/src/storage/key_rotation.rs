@@ -5,14 +5,13 @@ use service_shell::sqlite::StorageError;
 use shared_claims::KeyId;
 
 use super::{Store, inconsistent, time};
-use crate::audit::{Author, Happening, Note};
 use crate::rotation::{KeyState, MovingKey};
 
 #[derive(sqlx::FromRow)]
 struct KeyRow {
     key_id: String,
     state: String,
-    since: i64,
+    since: Option<i64>,
 }
 
 impl TryFrom<KeyRow> for MovingKey {
@@ -22,10 +21,15 @@ impl TryFrom<KeyRow> for MovingKey {
         Ok(Self {
             state: match row.state.as_str() {
                 "next" => KeyState::Next,
+                "recalled" => KeyState::Recalled,
                 "retired" => KeyState::Retired,
+                "withdrawn" => KeyState::Withdrawn,
                 _ => return Err(inconsistent("key_rotation", "state", &row.key_id)),
             },
-            since: time(row.since, "key_rotation", "since", &row.key_id)?,
+            since: row
+                .since
+                .map(|since| time(since, "key_rotation", "since", &row.key_id))
+                .transpose()?,
             id: row.key_id.into(),
         })
     }
@@ -41,19 +45,21 @@ impl Store {
         rows.into_iter().map(MovingKey::try_from).collect()
     }
 
-    /// Notes what is being done with a key from now on.
+    /// Notes what is being done with a key, and since when.
     pub(crate) async fn move_key(
         &self,
         id: &KeyId,
         state: KeyState,
-        now: Timestamp,
+        since: Option<Timestamp>,
     ) -> Result<(), StorageError> {
         let id = id.clone();
         let moved = self.database.writer.write(move |connection| {
             Box::pin(async move {
-                let (state, happening) = match state {
-                    KeyState::Next => ("next", Happening::SecretStaged),
-                    KeyState::Retired => ("retired", Happening::SecretRetired),
+                let state = match state {
+                    KeyState::Next => "next",
+                    KeyState::Recalled => "recalled",
+                    KeyState::Retired => "retired",
+                    KeyState::Withdrawn => "withdrawn",
                 };
                 sqlx::query(
                     "insert into key_rotation (key_id, state, since)
@@ -63,11 +69,10 @@ impl Store {
                 )
                 .bind(id.as_str())
                 .bind(state)
-                .bind(now.as_millisecond())
-                .execute(&mut *connection)
+                .bind(since.map(Timestamp::as_millisecond))
+                .execute(connection)
                 .await?;
-                let by = Author::command_line();
-                super::audit::note(connection, &Note::new(happening, &by), now).await
+                Ok(())
             })
         });
         moved.await

@@ -5,14 +5,19 @@ use service_shell::sqlite::StorageError;
 use shared_claims::{NumericDate, SessionId, Subject, TokenType};
 use sqlx::SqliteConnection;
 
+use super::Store;
 use super::audit::note;
-use super::{Store, inconsistent};
 use crate::audit::{Author, Happening, Note};
 use crate::revocations::Revocation;
 use crate::sessions::EndReason;
 
-/// A row is kept for this many seconds beyond its use: a token may have been on its way while its session ended.
-const KEPT_LONGER: i64 = 60;
+/// A row is kept for this many seconds beyond its use: a token may have been on its way while its session ended, and with a
+/// greater leeway, of an hour at the most, tokens are good again that were not any more.
+const KEPT_LONGER: i64 = 3660;
+/// The greatest lifetime that can be set, and the greatest leeway, in seconds.
+const LONGEST_LIFETIME: i64 = 366 * 86_400 + 3600;
+/// Rows that are deleted at once, so that nobody waits for long.
+const SWEPT_AT_ONCE: u32 = 5000;
 
 #[derive(sqlx::FromRow)]
 struct RevocationRow {
@@ -92,6 +97,19 @@ impl Store {
     ) -> Result<(), StorageError> {
         let set = self.database.writer.write(move |connection| {
             Box::pin(async move {
+                let before: Option<i64> =
+                    sqlx::query_scalar("select seconds from token_lifetimes where type = $1")
+                        .bind(type_name(kind))
+                        .fetch_optional(&mut *connection)
+                        .await?;
+                let longer = before.map_or(0, |before| seconds - before);
+                if kind == TokenType::Access && longer > 0 {
+                    // With a greater leeway the tokens of ended sessions are good for longer too.
+                    sqlx::query("update revocations set forget_after = forget_after + $1")
+                        .bind(longer)
+                        .execute(&mut *connection)
+                        .await?;
+                }
                 sqlx::query(
                     "insert into token_lifetimes (type, seconds, earlier_until)
                      values ($3, $1, 0)
@@ -130,17 +148,24 @@ impl Store {
         Ok(expiries.max().map(NumericDate))
     }
 
-    /// Deletes revocations that concern no token any more.
+    /// Deletes some of the revocations that concern no token any more; how many. The newest stays: the next gets a greater seq,
+    /// whatever the clock says.
     pub(crate) async fn delete_forgotten_revocations(
         &self,
         now: NumericDate,
     ) -> Result<u64, StorageError> {
         let delete = self.database.writer.write(move |connection| {
             Box::pin(async move {
-                let deleted = sqlx::query("delete from revocations where forget_after < $1")
-                    .bind(now.0 - KEPT_LONGER)
-                    .execute(connection)
-                    .await?;
+                let deleted = sqlx::query(
+                    "delete from revocations
+                      where seq in (select seq from revocations
+                                     where forget_after < $1 and seq < (select max(seq) from revocations)
+                                     limit $2)",
+                )
+                .bind(now.0 - KEPT_LONGER)
+                .bind(SWEPT_AT_ONCE)
+                .execute(connection)
+                .await?;
                 Ok(deleted.rows_affected())
             })
         });
@@ -269,9 +294,8 @@ async fn publish(
             .bind(type_name(TokenType::Access))
             .fetch_optional(&mut *connection)
             .await?;
-    // A session comes from a service that served, and a service that serves has noted the lifetime first.
-    let (seconds, earlier_until) =
-        lifetime.ok_or_else(|| inconsistent("token_lifetimes", "seconds", "access"))?;
+    // Nothing is known of the lifetime where no service of this version has served yet: then it may be any.
+    let (seconds, earlier_until) = lifetime.unwrap_or((LONGEST_LIFETIME, 0));
     let forget_after = (NumericDate::from(now).0 + seconds).max(earlier_until);
     for EndedRow { id, user_id } in ended {
         sqlx::query(

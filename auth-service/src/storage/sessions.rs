@@ -91,6 +91,9 @@ impl Store {
                 .execute(&mut *connection)
                 .await?;
                 if user.rows_affected() == 0 {
+                    let by = Author::anybody(session.ip);
+                    let failed = Note::of_user(Happening::LoginFailed, Some(&session.user), &by);
+                    note(connection, &failed.because("changed_meanwhile"), now).await?;
                     return Ok(false);
                 }
                 sqlx::query(
@@ -282,17 +285,20 @@ impl Store {
             .collect()
     }
 
-    /// Deletes sessions whose last refresh token expired before then.
+    /// Deletes some of the sessions whose last refresh token expired before then; how many.
     pub(crate) async fn delete_sessions_expired_before(
         &self,
         then: Timestamp,
     ) -> Result<u64, StorageError> {
         let delete = self.database.writer.write(move |connection| {
             Box::pin(async move {
-                let deleted = sqlx::query("delete from sessions where expires_at < $1")
-                    .bind(then.as_millisecond())
-                    .execute(connection)
-                    .await?;
+                let deleted = sqlx::query(
+                    "delete from sessions
+                      where id in (select id from sessions where expires_at < $1 limit 5000)",
+                )
+                .bind(then.as_millisecond())
+                .execute(connection)
+                .await?;
                 Ok(deleted.rows_affected())
             })
         });

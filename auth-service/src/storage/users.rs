@@ -205,6 +205,11 @@ impl Store {
                 .execute(&mut *connection)
                 .await?;
                 if set.rows_affected() == 0 {
+                    if checked.is_some() {
+                        let failed = Happening::PasswordChangeFailed;
+                        let failed = Note::of_user(failed, Some(&id), &by);
+                        note(connection, &failed.because("changed_meanwhile"), now).await?;
+                    }
                     return Ok(false);
                 }
                 let changed = Note::of_user(Happening::PasswordChanged, Some(&id), &by);
@@ -285,7 +290,7 @@ impl Store {
         let set = self.database.writer.write(move |connection| {
             Box::pin(async move {
                 let set = sqlx::query(
-                    "update users set scope = $2 where id = $1 and coalesce(scope, '-') <> coalesce($2, '-')",
+                    "update users set scope = $2 where id = $1 and scope is distinct from $2",
                 )
                 .bind(id.as_str())
                 .bind(scope)

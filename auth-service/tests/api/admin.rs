@@ -79,6 +79,10 @@ async fn an_administrator_adds_users_and_changes_what_they_may_do() {
         stack.log_in("belka").await.text_of("scope"),
         "profile:read profile:write"
     );
+    for scope in [json!("-"), json!(null), json!("")] {
+        let change = stack.admin(Method::PATCH, &path, Some(json!({"scope": scope})));
+        assert_eq!(change.await.has_status(200).json()["scope"], scope);
+    }
     let change = stack.admin(Method::PATCH, &path, Some(json!({"password": "short"})));
     change.await.is(400, "invalid_request");
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
+use shared_claims::Clock;
 use test_support::program::Program;
 use test_support::{Reply, start_of_time};
 
@@ -501,4 +502,71 @@ async fn subscribers_tell_of_themselves_and_a_command_lists_them() {
     goodbye().await.has_status(204);
     goodbye().await.is(404, "not_found");
     assert_eq!(list().lines().count(), 3);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_and_is_set_back_costs_no_revocation() {
+    let stack = Stack::start().await;
+    stack.client.becomes_ready().await;
+    stack.clock.advance(Duration::from_hours(24));
+    stack.signed_out("one").await;
+    let ahead = stack.listen(None).await.up_to("session-revoked").await;
+    let read = ahead.last().unwrap().id.unwrap();
+    // Long enough for the row to be deleted at the next start, were it not the newest.
+    stack.clock.advance(Duration::from_hours(3));
+    let stack = stack.restart().await;
+    let set_back = Clock::manual(start_of_time());
+    let mut stack = stack
+        .restart_with(|config| config.clock = set_back.clone())
+        .await;
+    stack.clock = set_back;
+    let two = stack.signed_out("two").await;
+    let mut listener = stack.listen(Some(&read.to_string())).await;
+    let heard = listener.up_to("caught-up").await;
+    assert_eq!((heard.len(), heard[1].sid()), (3, two.as_str()));
+    assert!(heard[1].id.unwrap() > read);
+}
+
+#[tokio::test]
+async fn a_greater_leeway_does_not_bring_ended_sessions_back() {
+    let stack = Stack::start().await;
+    let user = stack.sign_up("cosmo").await;
+    stack.log_out(&user.access).await.has_status(204);
+    stack.clock.advance(ACCESS + 10 * SECOND);
+    assert_eq!(stack.listen(None).await.up_to("caught-up").await.len(), 2);
+    let leeway = Duration::from_mins(30);
+    let stack = stack
+        .restart_with(|config| {
+            config.tokens.leeway = leeway;
+            config.sessions.refresh.leeway = leeway;
+        })
+        .await;
+    let heard = stack.listen(None).await.up_to("caught-up").await;
+    assert_eq!(
+        (heard.len(), heard[1].sid()),
+        (3, session_of(&user).as_str())
+    );
+    stack.me(&user.access).await.is(401, "token_revoked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_end_on_a_database_whose_service_has_not_told_of_its_lifetimes_yet() {
+    let stack = Stack::start().await;
+    let user = stack.sign_up("cosmo").await;
+    let file = stack.database().replace("sqlite://", "");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let emptied = sqlx::query("delete from token_lifetimes")
+        .execute(&pool)
+        .await;
+    emptied.unwrap();
+    pool.close().await;
+    Program::new(env!("CARGO_BIN_EXE_auth-service"), std::env::temp_dir())
+        .with(&["user", "disable", "cosmo"])
+        .setting("AUTH_DATABASE_URL", stack.database())
+        .run()
+        .succeeds();
+    let heard = stack.listen(None).await.up_to("caught-up").await;
+    assert_eq!(heard[1].sid(), session_of(&user));
+    assert!(heard[1].data["forget_after"].as_i64() > claims(&user.access)["exp"].as_i64());
 }

@@ -173,7 +173,7 @@ async fn a_secret_is_rotated_when_everybody_holds_it_and_not_before() {
     fs::set_permissions(service.file("previous"), fs::Permissions::from_mode(0o640)).unwrap();
 
     let early = service.command(&["secret", "rotate", "--wait", "2s"]).await;
-    early.refuses(&["not held yet by orders@one", "run this again"]);
+    early.refuses(&["not held yet by orders@one", "run 'secret rotate' again"]);
     assert_eq!(service.text("current"), FIRST);
     let status = service.status().await;
     assert_eq!(status[0], (old.clone(), "signs".to_owned()));
@@ -277,6 +277,120 @@ async fn a_rotation_is_taken_back_before_and_after_the_new_secret_signs() {
     assert!(service.takes(&token).await);
     let back = [(old, "signs".to_owned()), (next, "retired".to_owned())];
     assert_eq!(service.status().await, back);
+    // Once more changes nothing.
+    let nothing = service.command(&["secret", "rollback"]).await;
+    nothing.refuses(&["nothing to be taken back"]);
+    assert_eq!(service.status().await, back);
+}
+
+#[tokio::test]
+async fn a_rollback_that_was_interrupted_goes_on_and_loses_no_secret() {
+    let mut service = Service::start().await;
+    let before = service.log_in().await;
+    let rotated = service
+        .command(&["secret", "rotate", "--wait", "20s"])
+        .await;
+    rotated.succeeds();
+    service.running.stop("TERM");
+    for _ in 0..2 {
+        let nobody = service
+            .command(&["secret", "rollback", "--wait", "0s"])
+            .await;
+        nobody.refuses(&["nobody has been heard of", "'secret rollback' again"]);
+    }
+    service.running = service.program.start();
+    service.running.is_ready(&service.client).await;
+    assert!(service.takes(&before).await);
+    let rotate = service.command(&["secret", "rotate"]).await;
+    rotate.refuses(&["a rollback to", "under way"]);
+    let back = service
+        .command(&["secret", "rollback", "--wait", "20s"])
+        .await;
+    back.succeeds();
+    assert_eq!(kid_of(&service.log_in().await), kid_of(&before));
+    assert!(service.takes(&before).await);
+}
+
+#[tokio::test]
+async fn a_secret_that_would_not_be_the_same_among_others_is_not_rotated() {
+    let service = Service::start().await;
+    let halves = "one-half-of-at-least-32-bytes-is-this,the-other-half-of-32-bytes-is-that";
+    fs::write(service.file("current"), halves).unwrap();
+    let refused = service.command(&["secret", "rotate", "--wait", "0s"]).await;
+    refused.refuses(&["has a comma in it"]);
+    assert_eq!(
+        (
+            service.text("current").as_str(),
+            service.text("previous").as_str()
+        ),
+        (halves, "")
+    );
+}
+
+#[tokio::test]
+async fn a_secret_that_is_seen_to_sign_is_not_dropped() {
+    let service = Service::start().await;
+    let token = service.log_in().await;
+    service.running.signal("STOP");
+    // It stands still and does not read its files, or reads others than the command.
+    let early = service.command(&["secret", "rotate", "--wait", "1s"]).await;
+    service.running.signal("CONT");
+    early.refuses(&["not held yet by auth-service"]);
+    let elsewhere = service.folder.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    for name in ["current", "previous"] {
+        fs::copy(service.file(name), elsewhere.join(name)).unwrap();
+    }
+    let command = async |command: &[&str]| {
+        let program = service.program.clone().with(command);
+        let program = program
+            .setting("JWT_SECRET_KEY_FILE", "elsewhere/current")
+            .setting("JWT_PREVIOUS_SECRET_KEYS_FILE", "elsewhere/previous");
+        tokio::task::spawn_blocking(move || program.run())
+            .await
+            .unwrap()
+    };
+    let unseen = command(&["secret", "rotate", "--wait", "3s"]).await;
+    unseen.refuses(&["does not sign with", "same file"]);
+    let pruned = command(&["secret", "prune"]).await.succeeds().stdout;
+    assert!(pruned.contains("must stay: it may sign still"), "{pruned}");
+    assert!(service.takes(&token).await);
+}
+
+#[tokio::test]
+async fn a_verifier_that_fell_silent_is_waited_for_unless_it_is_said_to_be_dead() {
+    let service = Service::start().await;
+    let old = kid_of(&service.log_in().await);
+    service.verifier_holds(&[&old]).await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(service.file("data/auth.db"));
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    sqlx::query("update key_holders set reported_at = reported_at - 60000 where id = 'one'")
+        .execute(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+    let silent = service.command(&["secret", "rotate", "--wait", "2s"]).await;
+    silent.refuses(&["orders@one (not heard of since"]);
+    let without = ["secret", "rotate", "--wait", "20s", "--without-gone"];
+    service.command(&without).await.succeeds();
+    assert_ne!(kid_of(&service.log_in().await), old);
+}
+
+#[tokio::test]
+async fn a_secret_file_that_is_a_link_stays_one() {
+    let service = Service::start().await;
+    fs::rename(service.file("current"), service.file("target")).unwrap();
+    std::os::unix::fs::symlink("target", service.file("current")).unwrap();
+    service
+        .command(&["secret", "rotate", "--wait", "20s"])
+        .await
+        .succeeds();
+    assert!(
+        fs::symlink_metadata(service.file("current"))
+            .unwrap()
+            .is_symlink()
+    );
+    assert_ne!(service.text("target"), FIRST);
 }
 
 #[tokio::test]
@@ -295,6 +409,6 @@ async fn a_rotation_needs_files_and_somebody_who_is_there() {
     ]);
     service.running.stop("TERM");
     let nobody = service.command(&["secret", "rotate", "--wait", "0s"]).await;
-    nobody.refuses(&["nobody has been heard of", "old secret signs as before"]);
+    nobody.refuses(&["nobody has been heard of", "goes on signing"]);
     assert_eq!(service.text("current"), FIRST);
 }

@@ -230,3 +230,64 @@ impl IntoResponse for TokenError {
 /// read.
 #[derive(Clone, Debug)]
 pub struct Cause(pub Arc<dyn Error + Send + Sync>);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::Router;
+    use axum::body::{Body, to_bytes};
+    use axum::extract::State;
+    use axum::routing::get;
+    use futures_util::{StreamExt, stream};
+    use http::Request;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::{
+        Clock, NumericDate, Parties, RevokedSessions, Scope, SharedSecret, Signer, VerifyingKeys,
+    };
+
+    async fn follow(State(verifier): State<Verifier>, caller: Caller) -> Body {
+        let ticks = stream::iter(["first"]).chain(stream::pending());
+        let ticks = ticks.map(Ok::<_, std::convert::Infallible>);
+        Body::from_stream(ticks.take_until(verifier.ended(&caller)))
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_cut_when_the_session_of_its_token_ends() {
+        let secret = SharedSecret::parse("a-secret-for-tests-of-at-least-32-bytes").unwrap();
+        let parties = Parties::new("", "");
+        let now = NumericDate::from(Clock::system().now());
+        let token = Signer::new(secret.signing_key(), parties.clone()).access(&AccessClaims {
+            subject: "user".into(),
+            audience: Vec::new(),
+            preferred_username: None,
+            client_id: None,
+            actor: None,
+            fresh: false,
+            auth_time: None,
+            session: Some("session".into()),
+            scope: Scope::empty(),
+            id: None,
+            issued_at: None,
+            expires_at: now.after(Duration::from_mins(15)),
+        });
+        let revoked = RevokedSessions::new();
+        let keys = VerifyingKeys::new([secret.verifying_key()]);
+        let verifier = Verifier::new(keys, parties).with_revoked(revoked.clone());
+        let routes = Router::new()
+            .route("/follow", get(follow))
+            .with_state(verifier);
+        let request = Request::get("/follow")
+            .header(AUTHORIZATION, format!("Bearer {}", token.expose()))
+            .body(Body::empty());
+        let answer = routes.oneshot(request.unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        let read = tokio::spawn(to_bytes(answer.into_body(), usize::MAX));
+        tokio::task::yield_now().await;
+        assert!(!read.is_finished());
+        revoked.insert("session".into(), NumericDate(i64::MAX));
+        assert_eq!(read.await.unwrap().unwrap(), "first");
+    }
+}

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::events::{EventReader, ServerEvent};
 use super::{FEED_SCOPE, FeedOptions, FeedStatus};
 use crate::backoff::pause;
-use crate::issuer::{Issuer, with_token};
+use crate::issuer::{FetchError, Issuer, with_token};
 use crate::source::TokenSource;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -137,11 +137,11 @@ impl Subscriber {
     }
 
     async fn open(&self) -> Result<Response, String> {
-        let token = self
-            .tokens
-            .token()
-            .await
-            .map_err(|error| error.to_string())?;
+        let token = self.tokens.token().await;
+        let token = token.map_err(|error| match error.root() {
+            FetchError::Refused(code) if code == "invalid_scope" => lacks_scope(),
+            _ => error.to_string(),
+        })?;
         let request = with_token(self.http.get(self.feed.clone()), &token);
         let request = request.header(ACCEPT, "text/event-stream");
         let request = match *self.read.borrow() {
@@ -159,9 +159,7 @@ impl Subscriber {
                 self.tokens.instead_of(&token).await;
                 Err("auth-service does not take this service's token".to_owned())
             }
-            StatusCode::FORBIDDEN => Err(format!(
-                "auth-service does not let this service listen: its account needs the scope '{FEED_SCOPE}'"
-            )),
+            StatusCode::FORBIDDEN => Err(lacks_scope()),
             status => Err(format!(
                 "auth-service answers with status {}",
                 status.as_u16()
@@ -364,6 +362,12 @@ impl Subscriber {
         let bounded: Result<Result<(), String>, _> = tokio::time::timeout(ANSWER_LIMIT, call).await;
         bounded.unwrap_or_else(|_| Err("no answer in time".to_owned()))
     }
+}
+
+fn lacks_scope() -> String {
+    format!(
+        "auth-service does not let this service listen: its account needs the scope '{FEED_SCOPE}'"
+    )
 }
 
 fn list(keys: &[KeyId]) -> String {

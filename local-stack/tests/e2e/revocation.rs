@@ -70,6 +70,7 @@ impl Stack {
         config.bootstrap = Bootstrap::default()
             .with_user("cosmo", &"space-corgi".into())
             .and_then(|file_| file_.with_client("resource-service", &file, scope.parse()?))
+            .and_then(|file_| file_.with_client("deaf", &file, "token:exchange".parse()?))
             .expect("a bootstrap file");
         let server = Server::start_on(&self.address, |listener, stopped| {
             auth_service::serve(config, listener, async {
@@ -99,6 +100,17 @@ impl Stack {
         change: impl FnOnce(&mut FeedOptions),
         tokens: TokenConfig,
     ) -> Resource {
+        self.resource_as("resource-service", name, change, tokens)
+            .await
+    }
+
+    async fn resource_as(
+        &self,
+        client: &str,
+        name: &str,
+        change: impl FnOnce(&mut FeedOptions),
+        tokens: TokenConfig,
+    ) -> Resource {
         let mut feed = FeedOptions {
             silence: SILENCE,
             ..FeedOptions::new(name)
@@ -110,7 +122,7 @@ impl Stack {
                 auth_url: format!("http://{}", self.address)
                     .parse()
                     .expect("an address"),
-                client_id: "resource-service".to_owned(),
+                client_id: client.to_owned(),
                 client_secret: SECRET.into(),
                 issuer: Some("http://127.0.0.1:8001".to_owned()),
                 feed,
@@ -298,6 +310,23 @@ async fn a_service_takes_no_token_before_it_knows_which_sessions_have_ended() {
         .get_with("/profile", &gone)
         .await
         .is(401, "token_revoked");
+}
+
+#[tokio::test]
+async fn a_service_that_may_not_listen_says_what_its_account_needs() {
+    let stack = Stack::start().await;
+    let nothing = |_: &mut FeedOptions| {};
+    let service = stack.resource_as("deaf", "one", nothing, token_config());
+    let service = service.await;
+    let started = Instant::now();
+    loop {
+        let starting = service.says("starting").await;
+        let reason = starting["body"]["revocations"]["reason"].to_string();
+        if reason.contains("needs the scope 'revocations:read'") {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "{reason}");
+    }
 }
 
 #[tokio::test]

@@ -60,6 +60,14 @@ enum End {
     Mismatch(String),
 }
 
+/// How far a stream has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Opened,
+    Greeted,
+    CaughtUp,
+}
+
 impl Subscriber {
     pub(super) fn new(issuer: &Issuer, verifier: Verifier, options: FeedOptions) -> Self {
         Self {
@@ -108,7 +116,7 @@ impl Subscriber {
             Ok(answer) => answer,
             Err(reason) => return End::Lost(reason),
         };
-        let (mut reader, mut greeted) = (EventReader::default(), false);
+        let (mut reader, mut stage) = (EventReader::default(), Stage::Opened);
         loop {
             let piece = match tokio::time::timeout(self.options.silence, answer.chunk()).await {
                 Ok(Ok(Some(piece))) => piece,
@@ -126,12 +134,14 @@ impl Subscriber {
                 }
             };
             for event in events {
-                if let Err(end) = self.take(&event, &mut greeted) {
+                if let Err(end) = self.take(&event, &mut stage) {
                     return end;
                 }
-                if *self.status.borrow() == FeedStatus::CaughtUp {
-                    *failures = 0;
-                }
+            }
+            if stage == Stage::CaughtUp {
+                *failures = 0;
+                // Whoever watches the silence may have given up on this very stream a moment too early.
+                self.verifier.revoked().resume();
             }
         }
     }
@@ -168,15 +178,18 @@ impl Subscriber {
     }
 
     /// Acts upon an event. Events of other names are for other readers.
-    fn take(&self, event: &ServerEvent, greeted: &mut bool) -> Result<(), End> {
+    fn take(&self, event: &ServerEvent, stage: &mut Stage) -> Result<(), End> {
         let unreadable = |_| End::Lost(format!("the event '{}' cannot be read", event.name));
         match event.name.as_str() {
             "hello" => {
                 let hello: FeedHello = serde_json::from_str(&event.data).map_err(unreadable)?;
                 self.compare(&hello).map_err(End::Mismatch)?;
-                *greeted = true;
+                // It is said again when the issuer's keys have changed.
+                if *stage == Stage::Opened {
+                    *stage = Stage::Greeted;
+                }
             }
-            _ if !*greeted => {
+            _ if *stage == Stage::Opened => {
                 return Err(End::Lost("the feed does not begin with a hello".to_owned()));
             }
             "session-revoked" => {
@@ -189,6 +202,7 @@ impl Subscriber {
                 }
             }
             "caught-up" => {
+                *stage = Stage::CaughtUp;
                 self.verifier.revoked().resume();
                 self.set_status(FeedStatus::CaughtUp);
             }

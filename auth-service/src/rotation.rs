@@ -5,6 +5,7 @@
 //! leaves both such that the next run goes on from there, wherever this one was interrupted.
 
 use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -124,7 +125,9 @@ impl Rotation {
         let mut name = self.previous_file.clone().into_os_string();
         name.push(".lock");
         let file = PathBuf::from(name);
-        let lock = File::create(&file).and_then(|lock| lock.lock().map(|()| lock));
+        let mut options = File::options();
+        let lock = options.write(true).create(true).truncate(true).mode(0o600);
+        let lock = lock.open(&file).and_then(|lock| lock.lock().map(|()| lock));
         lock.with_context(|| format!("{} cannot be locked", file.display()))
     }
 

@@ -32,6 +32,11 @@ pub enum TokenError {
         "This service does not know at the moment which sessions have ended; try again shortly"
     )]
     Suspended,
+    /// The token names a key that is not known, and the issuer's keys cannot be fetched at the moment: it may well be good.
+    #[error(
+        "This service cannot get the keys that tokens are verified with at the moment; try again shortly"
+    )]
+    KeysUnavailable,
     /// The token comes from a refresh, and this operation wants the password to have been given for it.
     #[error("Fresh token required")]
     FreshRequired,
@@ -113,7 +118,7 @@ impl TokenError {
             Self::Invalid(_) => "invalid_token",
             Self::WrongType { .. } => "wrong_token_type",
             Self::Revoked => "token_revoked",
-            Self::Suspended => "not_ready",
+            Self::Suspended | Self::KeysUnavailable => "not_ready",
             Self::FreshRequired => "fresh_token_required",
             Self::WrongCaller { .. } => "wrong_caller",
             Self::InsufficientScope { .. } => "insufficient_scope",
@@ -125,7 +130,7 @@ impl TokenError {
     pub fn status(&self) -> u16 {
         match self {
             Self::InsufficientScope { .. } | Self::WrongCaller { .. } => 403,
-            Self::Suspended => 503,
+            Self::Suspended | Self::KeysUnavailable => 503,
             _ => 401,
         }
     }
@@ -142,7 +147,7 @@ impl TokenError {
     pub fn challenge(&self) -> Option<String> {
         let challenge = |code| bearer_challenge(Some((code, &self.to_string())));
         match self {
-            Self::Suspended => None,
+            Self::Suspended | Self::KeysUnavailable => None,
             Self::Missing => Some(bearer_challenge(None)),
             Self::MalformedHeader => Some(challenge("invalid_request")),
             Self::WrongCaller { .. } => Some(challenge("insufficient_scope")),

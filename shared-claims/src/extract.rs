@@ -135,7 +135,9 @@ where
     type Rejection = TokenError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, TokenError> {
-        let claims = Verifier::from_ref(state).access(bearer_token(&parts.headers)?)?;
+        let verifier = Verifier::from_ref(state);
+        let token = bearer_token(&parts.headers)?;
+        let claims = verifier.access_or_look(token).await?;
         if let Some(log) = parts.extensions.get::<CallerLog>() {
             log.note(&claims.subject, claims.session.as_ref());
         }

@@ -7,6 +7,7 @@ mod error;
 pub mod extract;
 mod id;
 mod key;
+mod key_ring;
 mod remembered;
 mod revocation;
 mod scope;
@@ -20,7 +21,11 @@ pub use error::{CallerKind, InvalidToken, TokenError};
 #[cfg(feature = "axum")]
 pub use extract::{Caller, Requirement};
 pub use id::{ClientId, KeyId, SessionId, Subject, TokenId};
-pub use key::{SecretTooShort, SharedSecret, SigningKey, VerifyingKey, VerifyingKeys};
+pub use key::{
+    Jwk, JwkSet, JwkUnusable, KeyUnusable, PairAlgorithm, PrivateKey, PublicKey, SecretTooShort,
+    SharedSecret, SigningKey, VerifyingKey, VerifyingKeys,
+};
+pub use key_ring::{KeyLookup, LookupReason};
 pub use revocation::RevokedSessions;
 pub use scope::{InvalidScope, Scope};
 pub use signer::{AccessToken, Parties, RefreshToken, Signer};

@@ -1,18 +1,15 @@
-//! Keys, and how a token names the one that it was signed with.
+//! The common secret: one key that signs and verifies, wherever it is known.
 
 use std::fmt;
 
-use aws_lc_rs::{digest, rand};
+use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use zeroize::Zeroizing;
 
-use crate::error::InvalidToken;
+use super::{SigningKey, VerifyingKey, thumbprint};
 use crate::id::KeyId;
-
-/// How many characters of the thumbprint make a key id: 96 bits, far beyond any accident among a handful of keys.
-const KEY_ID_CHARACTERS: usize = 16;
 
 /// The secret that issuer and verifiers have in common. Whoever holds it can mint tokens.
 pub struct SharedSecret(Zeroizing<Vec<u8>>);
@@ -64,6 +61,7 @@ impl SharedSecret {
             id: self.key_id(),
             algorithm: Algorithm::HS256,
             key: DecodingKey::from_secret(&self.0),
+            public: None,
         }
     }
 
@@ -74,80 +72,13 @@ impl SharedSecret {
             r#"{{"k":"{}","kty":"oct"}}"#,
             URL_SAFE_NO_PAD.encode(&*self.0)
         ));
-        let mut thumbprint =
-            URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, jwk.as_bytes()));
-        thumbprint.truncate(KEY_ID_CHARACTERS);
-        thumbprint.into()
+        thumbprint(&jwk)
     }
 }
 
 impl fmt::Debug for SharedSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SharedSecret(…)")
-    }
-}
-
-/// The key that new tokens are signed with.
-#[derive(Clone)]
-pub struct SigningKey {
-    pub(crate) id: KeyId,
-    pub(crate) algorithm: Algorithm,
-    pub(crate) key: EncodingKey,
-}
-
-impl SigningKey {
-    /// The `kid` of the tokens that it signs.
-    #[must_use]
-    pub fn id(&self) -> &KeyId {
-        &self.id
-    }
-}
-
-impl fmt::Debug for SigningKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SigningKey({})", self.id)
-    }
-}
-
-/// A key that tokens are verified with.
-#[derive(Clone)]
-pub struct VerifyingKey {
-    pub(crate) id: KeyId,
-    pub(crate) algorithm: Algorithm,
-    pub(crate) key: DecodingKey,
-}
-
-impl fmt::Debug for VerifyingKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "VerifyingKey({})", self.id)
-    }
-}
-
-/// Every key that a token may be signed with: the current one, and those that were or will be current.
-#[derive(Clone, Debug)]
-pub struct VerifyingKeys(Box<[VerifyingKey]>);
-
-impl VerifyingKeys {
-    /// The keys, in the order in which a token without `kid` is tried against them.
-    #[must_use]
-    pub fn new(keys: impl IntoIterator<Item = VerifyingKey>) -> Self {
-        Self(keys.into_iter().collect())
-    }
-
-    /// The ids of the keys.
-    pub fn ids(&self) -> impl Iterator<Item = &KeyId> {
-        self.0.iter().map(|key| &key.id)
-    }
-
-    /// The keys that a token with this `kid` can have been signed with: the named one, or all when it names none.
-    pub(crate) fn candidates(&self, kid: Option<&str>) -> Result<&[VerifyingKey], InvalidToken> {
-        let Some(kid) = kid else { return Ok(&self.0) };
-        let named = self
-            .0
-            .iter()
-            .position(|key| key.id.as_str() == kid)
-            .ok_or(InvalidToken::UnknownKey)?;
-        Ok(&self.0[named..=named])
     }
 }
 

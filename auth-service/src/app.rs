@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use axum::extract::FromRef;
+use service_shell::keys::Keys;
 use service_shell::request_log::chain;
 use service_shell::sqlite::StorageError;
 use shared_claims::wire::FeedHello;
@@ -46,7 +48,11 @@ impl AppState {
         let store = Store::open(&config.database).await?;
         let passwords = Passwords::start(config.hashing)?;
         let tokens = config.tokens;
-        let signer = Signer::new(tokens.signing_key, tokens.parties.clone());
+        let signing_key = tokens
+            .keys
+            .signing
+            .context("there is no key to sign with")?;
+        let signer = Signer::new(signing_key, tokens.parties.clone());
         tracing::info!(key = %signer.key_id(), registration = ?config.registration, "auth-service signs");
         let (access_token_expires, leeway) = (config.sessions.access_token_expires, tokens.leeway);
         for (kind, lifetime) in [
@@ -67,7 +73,7 @@ impl AppState {
             .bootstrap
             .apply(&store, &passwords, &config.clock)
             .await?;
-        let verifier = Verifier::new(tokens.verifying_keys, tokens.parties.clone())
+        let verifier = Verifier::new(tokens.keys.verifying, tokens.parties.clone())
             .for_the_issuer()
             .with_leeway(tokens.leeway)
             .with_clock(config.clock.clone());
@@ -91,9 +97,11 @@ impl AppState {
         let (signing, verifying) = (signer.clone(), verifier.clone());
         let keys = tokio::spawn(async move {
             // What is signed from now on must be known before it is: the verifying keys come first.
-            let replace = |key, keys| {
-                verifying.replace_keys(keys);
-                signing.replace_key(key);
+            let replace = |keys: Keys| {
+                verifying.replace_keys(keys.verifying);
+                if let Some(key) = keys.signing {
+                    signing.replace_key(key);
+                }
             };
             tokens.source.follow(replace).await;
         });

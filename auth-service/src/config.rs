@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use service_shell::keys::{Need, PairFiles};
 use service_shell::settings::{SettingError, address, count, duration, lifetime, switch};
 use service_shell::sqlite::DatabaseUrl;
 use service_shell::tokens::{TokenConfig, TokenSettings};
@@ -41,6 +42,37 @@ pub struct StoreSettings {
         global = true
     )]
     pub auth_database_url: DatabaseUrl,
+}
+
+/// The key pairs that auth-service signs with: what the commands for keys need too.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Tokens")]
+#[expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
+pub struct PairSettings {
+    /// PEM file (PKCS#8) of the private key, of Ed25519 or P-256, that signs tokens in the place of JWT_SECRET_KEY, which then
+    /// only verifies; empty: none yet
+    #[arg(long, env = "JWT_PRIVATE_KEY_FILE", value_name = "FILE", global = true)]
+    jwt_private_key_file: Option<PathBuf>,
+    /// PEM file of private keys that sign nothing: the next and the previous, whose public keys are published
+    #[arg(
+        long,
+        env = "JWT_PREVIOUS_PRIVATE_KEYS_FILE",
+        value_name = "FILE",
+        global = true
+    )]
+    jwt_previous_private_keys_file: Option<PathBuf>,
+}
+
+impl PairSettings {
+    /// The files.
+    #[must_use]
+    pub fn files(self) -> PairFiles {
+        PairFiles {
+            private: self.jwt_private_key_file,
+            previous_private: self.jwt_previous_private_keys_file,
+            public: None,
+        }
+    }
 }
 
 /// Settings of auth-service alone.
@@ -173,6 +205,7 @@ impl AuthSettings {
         self,
         store: StoreSettings,
         tokens: TokenSettings,
+        pairs: PairFiles,
     ) -> Result<Config, SettingError> {
         if self.jwt_refresh_token_expires < self.jwt_access_token_expires {
             return Err(SettingError {
@@ -190,7 +223,7 @@ impl AuthSettings {
         }
         let limits = HashingLimits::default();
         let concurrency = self.auth_hashing_concurrency.unwrap_or(limits.concurrency);
-        let tokens = tokens.resolve()?;
+        let tokens = tokens.resolve(pairs, Need::Signing)?;
         Ok(Config {
             database: store.auth_database_url,
             sessions: SessionPolicy {

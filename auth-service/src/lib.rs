@@ -12,6 +12,7 @@ pub mod config;
 mod grants;
 mod hashing;
 mod http;
+mod key_files;
 mod key_holders;
 mod password;
 mod revocations;

@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use auth_client::{FEED_SCOPE, FeedOptions};
 use auth_service::config::{Bootstrap, Config};
 use resource_service::config::{AuthServiceConfig, Config as ResourceConfig};
-use service_shell::keys::KeySource;
+use service_shell::keys::{KeySource, Keys};
 use service_shell::sqlite::DatabaseUrl;
 use service_shell::tokens::TokenConfig;
 use shared_claims::wire::TokenPair;
@@ -49,8 +49,10 @@ impl AuthService {
         let folder = tempfile::Builder::new().prefix("bench-").tempdir()?;
         let secret = SharedSecret::parse(&SharedSecret::generate())?;
         let tokens = TokenConfig {
-            signing_key: secret.signing_key(),
-            verifying_keys: VerifyingKeys::new([secret.verifying_key()]),
+            keys: Keys {
+                signing: Some(secret.signing_key()),
+                verifying: VerifyingKeys::new([secret.verifying_key()]),
+            },
             parties: Parties::new("http://127.0.0.1:8001", "tokenpair"),
             leeway: Duration::ZERO,
             source: KeySource::default(),
@@ -108,6 +110,7 @@ impl AuthService {
         let config = ResourceConfig {
             database: DatabaseUrl::file(self.folder.path().join(format!("{name}.db"))),
             tokens: self.tokens.clone(),
+            issuer_keys: None,
             auth_service: Some(AuthServiceConfig {
                 auth_url: format!("http://{}", self.address).parse()?,
                 client_id: CLIENT_ID.to_owned(),

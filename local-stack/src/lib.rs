@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use auth_service::config::{AuthSettings, StoreSettings};
+use auth_service::config::{AuthSettings, PairSettings, StoreSettings};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Parser};
 use resource_service::config::ResourceSettings;
@@ -41,6 +41,8 @@ pub struct Cli {
     #[command(flatten)]
     tokens: TokenSettings,
     #[command(flatten)]
+    pairs: PairSettings,
+    #[command(flatten)]
     auth: AuthSettings,
     #[command(flatten)]
     store: StoreSettings,
@@ -68,11 +70,18 @@ pub async fn run(mut cli: Cli, given: &ArgMatches) -> anyhow::Result<()> {
     if default("resource_database_url") {
         cli.resource.resource_database_url = DatabaseUrl::file(data.path("resource.db"));
     }
-    if !cli.tokens.names_a_secret() {
+    let mut pairs = cli.pairs.files();
+    // Where nothing is said of keys, they are in files that the commands can change while the stack runs.
+    if !cli.tokens.names_a_secret() && pairs.private.is_none() {
         cli.tokens.take_secret_from(data.secret("jwt-secret")?);
+        let empty = |name| data.file(name, || String::new().into());
         if !cli.tokens.names_previous_secrets() {
-            let previous = data.file("jwt-previous-secrets", || String::new().into())?;
-            cli.tokens.take_previous_secrets_from(previous);
+            cli.tokens
+                .take_previous_secrets_from(empty("jwt-previous-secrets")?);
+        }
+        pairs.private = Some(empty("jwt-private-key")?);
+        if pairs.previous_private.is_none() {
+            pairs.previous_private = Some(empty("jwt-previous-private-keys")?);
         }
     }
 
@@ -86,7 +95,12 @@ pub async fn run(mut cli: Cli, given: &ArgMatches) -> anyhow::Result<()> {
         cli.resource.auth_url =
             settings::web_address(&format!("http://{reachable}")).map_err(anyhow::Error::msg)?;
     }
-    let mut auth = cli.auth.resolve(cli.store, cli.tokens.clone())?;
+    if pairs.private.is_some() && cli.resource.jwt_jwks_url.is_none() {
+        let mut published = cli.resource.auth_url.clone();
+        published.set_path("/.well-known/jwks.json");
+        cli.resource.jwt_jwks_url = Some(published);
+    }
+    let mut auth = cli.auth.resolve(cli.store, cli.tokens.clone(), pairs)?;
     auth.bootstrap = auth
         .bootstrap
         .with_user(data::DEMO_USER, &data::DEMO_PASSWORD.into())?;

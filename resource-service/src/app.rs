@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use auth_client::{Issuer, Subscription};
+use auth_client::{Issuer, IssuerKeys, Subscription};
 use axum::extract::FromRef;
 use shared_claims::{Clock, Verifier};
 use tokio::task::JoinHandle;
@@ -19,12 +19,17 @@ pub(crate) struct AppState {
     profiles: Profiles,
     dashboards: Dashboards,
     verifier: Verifier,
+    fetched: Fetched,
     feed: Feed,
     store: Store,
     clock: Clock,
     #[from_ref(skip)]
     keys: Arc<JoinHandle<()>>,
 }
+
+/// The fetching of auth-service's public keys, if it is told where they are.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetched(pub(crate) Option<Arc<IssuerKeys>>);
 
 /// The subscription to auth-service's revocation feed, if this service has an account to listen with.
 #[derive(Clone, Debug)]
@@ -35,14 +40,19 @@ impl AppState {
         let store = Store::open(&config.database).await?;
         let tokens = config.tokens;
         let keys: Vec<_> = tokens
-            .verifying_keys
+            .keys
+            .verifying
             .ids()
             .map(ToString::to_string)
             .collect();
         tracing::info!(keys = keys.join(" "), "resource-service verifies");
-        let verifier = Verifier::new(tokens.verifying_keys, tokens.parties)
+        let verifier = Verifier::new(tokens.keys.verifying, tokens.parties)
             .with_leeway(tokens.leeway)
             .with_clock(config.clock.clone());
+        let issuer_keys = config.issuer_keys.map(|options| {
+            tracing::info!(url = %options.url, "the issuer's keys are fetched");
+            IssuerKeys::start(verifier.clone(), options)
+        });
         let issuer = config.auth_service.as_ref().map(|auth_service| {
             let AuthServiceConfig {
                 auth_url,
@@ -68,14 +78,16 @@ impl AppState {
         });
         let (source, keyed) = (tokens.source, verifier.clone());
         let keys = tokio::spawn(async move {
-            let replace = |_, verifying| keyed.replace_keys(verifying);
-            source.follow(replace).await;
+            source
+                .follow(|keys| keyed.replace_keys(keys.verifying))
+                .await;
         });
         let profiles = Profiles::new(store.clone(), config.clock.clone());
         Ok(Self {
             dashboards: Dashboards::new(profiles.clone(), accounts, config.clock.clone()),
             profiles,
             verifier,
+            fetched: Fetched(issuer_keys.map(Arc::new)),
             feed: Feed(subscription.map(Arc::new)),
             keys: Arc::new(keys),
             store,

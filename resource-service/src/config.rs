@@ -4,10 +4,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use auth_client::FeedOptions;
+use auth_client::{FeedOptions, KeyOptions};
 use clap::{Args, ValueEnum};
 use reqwest::Url;
 use secrecy::SecretString;
+use service_shell::keys::{Need, PairFiles};
 use service_shell::settings::{SettingError, address, secret, web_address};
 use service_shell::sqlite::DatabaseUrl;
 use service_shell::tokens::{TokenConfig, TokenSettings};
@@ -37,6 +38,12 @@ pub struct ResourceSettings {
         global = true
     )]
     pub resource_database_url: DatabaseUrl,
+    /// Where auth-service publishes its public keys, where it signs with a key pair: its /.well-known/jwks.json
+    #[arg(long, env = "JWT_JWKS_URL", value_name = "URL", value_parser = web_address, global = true)]
+    pub jwt_jwks_url: Option<Url>,
+    /// PEM file of public keys that verify tokens; 'auth-service secret public' prints them
+    #[arg(long, env = "JWT_PUBLIC_KEY_FILE", value_name = "FILE", global = true)]
+    jwt_public_key_file: Option<PathBuf>,
     /// Where auth-service is
     #[arg(
         long,
@@ -95,6 +102,8 @@ pub struct Config {
     pub database: DatabaseUrl,
     /// Keys, issuer and audience.
     pub tokens: TokenConfig,
+    /// How the keys that auth-service publishes are fetched; not at all without.
+    pub issuer_keys: Option<KeyOptions>,
     /// How auth-service is asked for accounts, and listened to; not at all without.
     pub auth_service: Option<AuthServiceConfig>,
     /// Where the time comes from.
@@ -130,7 +139,15 @@ impl ResourceSettings {
     /// # Errors
     /// A setting that cannot be used.
     pub fn resolve(self, tokens: TokenSettings) -> Result<Config, SettingError> {
-        let tokens = tokens.resolve()?;
+        let pairs = PairFiles {
+            public: self.jwt_public_key_file,
+            ..PairFiles::default()
+        };
+        let need = match self.jwt_jwks_url {
+            Some(_) => Need::Nothing,
+            None => Need::Verifying,
+        };
+        let tokens = tokens.resolve(pairs, need)?;
         let secret = secret(
             "RESOURCE_CLIENT_SECRET",
             self.resource_client_secret,
@@ -174,6 +191,7 @@ impl ResourceSettings {
         Ok(Config {
             database: self.resource_database_url,
             tokens,
+            issuer_keys: self.jwt_jwks_url.map(KeyOptions::new),
             auth_service,
             clock: Clock::system(),
         })

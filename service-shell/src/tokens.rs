@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use secrecy::SecretString;
-use shared_claims::{Parties, SigningKey, VerifyingKeys};
+use shared_claims::Parties;
 
-use crate::keys::KeySource;
+use crate::keys::{KeySource, Keys, Need, PairFiles, Secrets};
 use crate::settings::{SettingError, whole_seconds};
 
 /// The greatest leeway: every expired token is good for this much longer.
@@ -77,10 +77,8 @@ pub struct TokenSettings {
 /// What issuer and verifiers have in common, ready for use.
 #[derive(Clone, Debug)]
 pub struct TokenConfig {
-    /// The key that signs.
-    pub signing_key: SigningKey,
-    /// The keys that verify: the signing one first.
-    pub verifying_keys: VerifyingKeys,
+    /// The keys.
+    pub keys: Keys,
     /// Who issues tokens and for whom.
     pub parties: Parties,
     /// How far the clocks may differ, in whole seconds.
@@ -90,21 +88,19 @@ pub struct TokenConfig {
 }
 
 impl TokenSettings {
-    /// Reads the secrets and checks them.
+    /// Reads the keys and checks them.
     ///
     /// # Errors
-    /// A secret that is missing, too short, or in a file that cannot be read.
-    pub fn resolve(self) -> Result<TokenConfig, SettingError> {
+    /// A key that is missing or cannot be used, or a file that cannot be read.
+    pub fn resolve(self, pairs: PairFiles, need: Need) -> Result<TokenConfig, SettingError> {
         let (parties, leeway) = (
             Parties::new(&*self.jwt_issuer, &*self.jwt_audience),
             self.jwt_leeway,
         );
-        let mut source = self.source();
+        let mut source = self.source(pairs, need);
         source.looked = source.look();
-        let (signing_key, verifying_keys) = source.read()?;
         Ok(TokenConfig {
-            signing_key,
-            verifying_keys,
+            keys: source.read()?,
             parties,
             leeway,
             source,
@@ -113,12 +109,16 @@ impl TokenSettings {
 
     /// Where the keys come from.
     #[must_use]
-    pub fn source(self) -> KeySource {
+    pub fn source(self, pairs: PairFiles, need: Need) -> KeySource {
         KeySource {
-            current: self.jwt_secret_key,
-            current_file: self.jwt_secret_key_file,
-            previous: self.jwt_previous_secret_keys,
-            previous_file: self.jwt_previous_secret_keys_file,
+            secrets: Secrets {
+                current: self.jwt_secret_key,
+                current_file: self.jwt_secret_key_file,
+                previous: self.jwt_previous_secret_keys,
+                previous_file: self.jwt_previous_secret_keys_file,
+            },
+            pairs,
+            need,
             looked: Vec::new(),
         }
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use service_shell::keys::KeySource;
+use service_shell::keys::{KeySource, Keys};
 use service_shell::tokens::TokenConfig;
 use shared_claims::{Parties, SharedSecret, VerifyingKeys};
 use tokio::net::TcpListener;
@@ -87,8 +87,10 @@ impl Server {
 pub fn token_config() -> TokenConfig {
     let secret = SharedSecret::parse(SECRET).expect("the tests' secret is long enough");
     TokenConfig {
-        signing_key: secret.signing_key(),
-        verifying_keys: VerifyingKeys::new([secret.verifying_key()]),
+        keys: Keys {
+            signing: Some(secret.signing_key()),
+            verifying: VerifyingKeys::new([secret.verifying_key()]),
+        },
         parties: Parties::new("http://127.0.0.1:8001", "tokenpair"),
         leeway: std::time::Duration::ZERO,
         source: KeySource::default(),

@@ -8,7 +8,7 @@ use http::header::ACCEPT;
 use http::{HeaderName, StatusCode};
 use reqwest::{Response, Url};
 use shared_claims::wire::{FeedHello, SessionRevoked, SubscriberReport};
-use shared_claims::{AccessToken, KeyId, NumericDate, Verifier};
+use shared_claims::{AccessToken, KeyId, LookupReason, NumericDate, Verifier};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -134,7 +134,7 @@ impl Subscriber {
                 }
             };
             for event in events {
-                if let Err(end) = self.take(&event, &mut stage) {
+                if let Err(end) = self.take(&event, &mut stage).await {
                     return end;
                 }
             }
@@ -178,11 +178,12 @@ impl Subscriber {
     }
 
     /// Acts upon an event. Events of other names are for other readers.
-    fn take(&self, event: &ServerEvent, stage: &mut Stage) -> Result<(), End> {
+    async fn take(&self, event: &ServerEvent, stage: &mut Stage) -> Result<(), End> {
         let unreadable = |_| End::Lost(format!("the event '{}' cannot be read", event.name));
         match event.name.as_str() {
             "hello" => {
                 let hello: FeedHello = serde_json::from_str(&event.data).map_err(unreadable)?;
+                self.look_up(&hello).await;
                 self.compare(&hello).map_err(End::Mismatch)?;
                 // It is said again when the issuer's keys have changed.
                 if *stage == Stage::Opened {
@@ -211,6 +212,17 @@ impl Subscriber {
         Ok(())
     }
 
+    /// Where the issuer's keys are fetched, a key that it tells of and that is not known is one that it has just published.
+    async fn look_up(&self, hello: &FeedHello) {
+        let Some(lookup) = self.verifier.lookup() else {
+            return;
+        };
+        let ours = self.verifier.key_ids();
+        if hello.kids.iter().any(|told| !ours.contains(told)) {
+            lookup.ask(LookupReason::Told, ANSWER_LIMIT).await;
+        }
+    }
+
     /// What issuer and verifier must agree on: else tokens are refused that are good, or taken for too long.
     fn compare(&self, hello: &FeedHello) -> Result<(), String> {
         let parties = self.verifier.parties();
@@ -237,8 +249,11 @@ impl Subscriber {
         let ours = self.verifier.key_ids();
         match hello.kids.first() {
             Some(signing) if !ours.contains(signing) => Err(format!(
-                "JWT_SECRET_KEY differs: auth-service signs with the key {signing}, and here are {}",
-                list(&ours)
+                "JWT_SECRET_KEY, or the key pair, differs: auth-service signs with the key {signing}, and here {}",
+                match &*ours {
+                    [] => "is none".to_owned(),
+                    ours => format!("are {}", list(ours)),
+                }
             )),
             _ => Ok(()),
         }

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use service_shell::keys::Need;
 use service_shell::settings::LogSettings;
 use service_shell::tokens::TokenSettings;
 use service_shell::{health, logging, serve};
@@ -20,7 +21,7 @@ use self::client::ClientCommand;
 use self::secret::SecretCommand;
 use self::session::SessionCommand;
 use self::user::UserCommand;
-use crate::config::{AuthSettings, StoreSettings};
+use crate::config::{AuthSettings, PairSettings, StoreSettings};
 use crate::storage::Store;
 use crate::users::Username;
 
@@ -37,6 +38,8 @@ pub struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     tokens: TokenSettings,
+    #[command(flatten)]
+    pairs: PairSettings,
     #[command(flatten)]
     auth: AuthSettings,
     #[command(flatten)]
@@ -61,7 +64,7 @@ enum Command {
     /// Read the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// Make secrets, and change the one that tokens are signed with
+    /// Make keys, and change the one that tokens are signed with
     #[command(subcommand)]
     Secret(SecretCommand),
     /// Ask the service that listens on `AUTH_LISTEN` whether it is ready (for containers)
@@ -78,15 +81,21 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         None | Some(Command::Serve) => {
             logging::start(&cli.logs)?;
             let listen = cli.auth.auth_listen;
-            let config = cli.auth.resolve(cli.store, cli.tokens)?;
+            let config = cli.auth.resolve(cli.store, cli.tokens, cli.pairs.files())?;
             let listener: TcpListener = serve::listen("AUTH_LISTEN", listen).await?;
             crate::serve(config, listener, serve::stop_signal()?).await
         }
         Some(Command::Healthcheck) => health::check(cli.auth.auth_listen).await,
-        Some(Command::Secret(SecretCommand::Generate)) => secret::generate(),
         Some(Command::Secret(command)) => {
-            let store = Store::open_existing(&database).await?;
-            secret::run(command, store, cli.tokens.source()).await
+            let source = cli.tokens.source(cli.pairs.files(), Need::Signing);
+            match command {
+                SecretCommand::Generate { algorithm } => secret::generate(algorithm),
+                SecretCommand::Public => secret::public(&source),
+                command => {
+                    let store = Store::open_existing(&database).await?;
+                    secret::run(command, store, source).await
+                }
+            }
         }
         Some(Command::User(command)) => {
             let store = if command.adds() {

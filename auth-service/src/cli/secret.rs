@@ -7,31 +7,66 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use service_shell::keys::KeySource;
 use service_shell::settings::duration;
-use shared_claims::{Clock, KeyId, NumericDate, SharedSecret};
+use shared_claims::{Clock, KeyId, NumericDate, PairAlgorithm, PrivateKey, SharedSecret};
 
 use super::{print, seconds};
 use crate::audit::{Author, Happening, Note};
+use crate::key_files::Kind;
 use crate::rotation::{KeyState, Rotation};
 use crate::storage::Store;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SecretCommand {
-    /// Print a new random secret for `JWT_SECRET_KEY`
-    Generate,
+    /// Print a new random secret for `JWT_SECRET_KEY`, or a new private key for `JWT_PRIVATE_KEY_FILE`
+    Generate {
+        #[command(flatten)]
+        algorithm: Algorithm,
+    },
+    /// Print the public keys of the private ones, for `JWT_PUBLIC_KEY_FILE` of whoever verifies
+    Public,
     /// Tell which key signs, which others verify, and who holds them
     Status,
-    /// Change the secret in its files: let everybody verify with a new one, wait until they do, sign with it
+    /// Change the key in its files: let everybody verify with a new one, wait until they do, sign with it
     Rotate {
+        #[command(flatten)]
+        algorithm: Algorithm,
         #[command(flatten)]
         waiting: Waiting,
     },
-    /// Take a rotation back: the new secret before it signs, or, afterwards, sign with the old one again
+    /// Take a rotation back: the new key before it signs, or, afterwards, sign with the old one again
     Rollback {
         #[command(flatten)]
         waiting: Waiting,
     },
-    /// Drop retired secrets whose last token has expired
+    /// Drop retired keys whose last token has expired
     Prune,
+}
+
+/// What the new key is to sign with.
+#[derive(Args, Clone, Copy, Debug)]
+#[group(multiple = false)]
+pub(super) struct Algorithm {
+    /// A key pair of Ed25519 (`EdDSA`): only auth-service can sign, and verifying takes its public key
+    #[arg(long)]
+    ed25519: bool,
+    /// A key pair of P-256 (ES256), for verifiers that do not know Ed25519
+    #[arg(long)]
+    es256: bool,
+    /// A common secret (HS256)
+    #[arg(long)]
+    hs256: bool,
+}
+
+impl Algorithm {
+    /// `None`: not said.
+    fn kind(self) -> Option<Kind> {
+        match self {
+            Self { ed25519: true, .. } => Some(Kind::Pair(PairAlgorithm::Ed25519)),
+            Self { es256: true, .. } => Some(Kind::Pair(PairAlgorithm::Es256)),
+            Self { hs256: true, .. } => Some(Kind::Secret),
+            _ => None,
+        }
+    }
 }
 
 /// For whom to wait, and how long.
@@ -48,9 +83,28 @@ pub(super) struct Waiting {
 /// How often the table is looked at while somebody is waited for.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// What needs no store.
-pub(super) fn generate() -> anyhow::Result<()> {
-    print(&SharedSecret::generate())
+/// Needs no store.
+pub(super) fn generate(algorithm: Algorithm) -> anyhow::Result<()> {
+    let key = match algorithm.kind() {
+        Some(Kind::Pair(algorithm)) => PrivateKey::generate(algorithm),
+        Some(Kind::Secret) | None => SharedSecret::generate(),
+    };
+    print(key.trim_end())
+}
+
+/// Needs no store either.
+pub(super) fn public(source: &KeySource) -> anyhow::Result<()> {
+    let mut keys: Vec<_> = source.private_key()?.into_iter().collect();
+    keys.extend(source.previous_private_keys()?);
+    if keys.is_empty() {
+        bail!(
+            "there is no private key: set JWT_PRIVATE_KEY_FILE to the file that auth-service signs with"
+        );
+    }
+    for key in keys {
+        print(key.public_key().to_pem().trim_end())?;
+    }
+    Ok(())
 }
 
 pub(super) async fn run(
@@ -61,9 +115,12 @@ pub(super) async fn run(
     let rotation = Rotation::new(store.clone(), Clock::system(), &source)?;
     let run = async {
         let happened = match command {
-            SecretCommand::Generate => return generate(),
+            SecretCommand::Generate { algorithm } => return generate(algorithm),
+            SecretCommand::Public => return public(&source),
             SecretCommand::Status => return status(&rotation).await,
-            SecretCommand::Rotate { waiting } => rotate(&rotation, &store, waiting).await?,
+            SecretCommand::Rotate { algorithm, waiting } => {
+                rotate(&rotation, &store, algorithm.kind(), waiting).await?
+            }
             SecretCommand::Rollback { waiting } => roll_back(&rotation, waiting).await?,
             SecretCommand::Prune => prune(&rotation).await?,
         };
@@ -127,9 +184,10 @@ async fn note(store: &Store, happened: Happening) -> anyhow::Result<()> {
 async fn rotate(
     rotation: &Rotation,
     store: &Store,
+    kind: Option<Kind>,
     waiting: Waiting,
 ) -> anyhow::Result<Option<Happening>> {
-    let next = rotation.stage().await?;
+    let next = rotation.stage(kind).await?;
     note(store, Happening::SecretStaged).await?;
     print(&format!(
         "{next} verifies from now on; waiting until everybody holds it"
@@ -205,7 +263,7 @@ async fn sign_with(
     }
     rotation.settle(next).await?;
     print(&format!(
-        "{next} signs from now on; drop the old secret with 'secret prune' when its last token has expired"
+        "{next} signs from now on; drop the old key with 'secret prune' when its last token has expired"
     ))
 }
 
@@ -224,7 +282,7 @@ async fn prune(rotation: &Rotation) -> anyhow::Result<Option<Happening>> {
         }
     }
     if dropped.is_empty() && kept.is_empty() {
-        print("no secret is retired")?;
+        print("no key is retired")?;
     }
     Ok((!dropped.is_empty()).then_some(Happening::SecretDropped))
 }

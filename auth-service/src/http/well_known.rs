@@ -7,6 +7,7 @@ use axum::{Json, Router};
 use http::Uri;
 use http::header::CACHE_CONTROL;
 use serde::Serialize;
+use shared_claims::Verifier;
 
 use super::error::Error;
 use crate::app::AppState;
@@ -20,6 +21,7 @@ pub(super) fn router() -> Router<AppState> {
 
 /// What a client may keep: it changes with the settings alone.
 const METADATA_AGE: &str = "public, max-age=3600";
+/// A key is published before it signs.
 const KEYS_AGE: &str = "public, max-age=300";
 
 const CLIENT_AUTHENTICATION: [&str; 2] = ["client_secret_basic", "client_secret_post"];
@@ -72,13 +74,9 @@ fn is_address(issuer: &str) -> bool {
     })
 }
 
-/// RFC 7517 section 5.
-#[derive(Serialize)]
-struct KeySet {
-    keys: [(); 0],
-}
-
-/// A common secret is nothing to be published, and there are no other keys.
-async fn keys() -> Response {
-    ([(CACHE_CONTROL, KEYS_AGE)], Json(KeySet { keys: [] })).into_response()
+/// Every public key that a token may be verified with, be it the next, the current or a previous one. A common secret is
+/// nothing to be published.
+async fn keys(State(verifier): State<Verifier>) -> Response {
+    let keys = Json(verifier.published_keys());
+    ([(CACHE_CONTROL, KEYS_AGE)], keys).into_response()
 }

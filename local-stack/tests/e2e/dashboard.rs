@@ -70,6 +70,7 @@ impl Stack {
         let resource = ResourceConfig {
             database: DatabaseUrl::file(folder.path().join("resource.db")),
             tokens: token_config(),
+            issuer_keys: None,
             auth_service: Some(AuthServiceConfig {
                 auth_url: format!("http://{}", gateway.address()).parse().unwrap(),
                 client_id: "resource-service".to_owned(),

@@ -7,6 +7,7 @@ use auth_client::FeedOptions;
 use auth_service::config::{Bootstrap, Config as AuthConfig};
 use resource_service::config::{AuthServiceConfig, Config as ResourceConfig};
 use serde_json::{Value, json};
+use service_shell::keys::Keys;
 use service_shell::sqlite::DatabaseUrl;
 use service_shell::tokens::TokenConfig;
 use shared_claims::{Clock, Parties, SharedSecret, VerifyingKeys};
@@ -118,6 +119,7 @@ impl Stack {
         change(&mut feed);
         let config = ResourceConfig {
             database: DatabaseUrl::file(self.folder.path().join(format!("{name}.db"))),
+            issuer_keys: None,
             auth_service: Some(AuthServiceConfig {
                 auth_url: format!("http://{}", self.address)
                     .parse()
@@ -396,7 +398,10 @@ async fn a_service_whose_settings_differ_says_which_and_does_not_serve() {
         (
             "key",
             TokenConfig {
-                verifying_keys: VerifyingKeys::new([other.verifying_key()]),
+                keys: Keys {
+                    signing: None,
+                    verifying: VerifyingKeys::new([other.verifying_key()]),
+                },
                 ..usual()
             },
             "JWT_SECRET_KEY",

@@ -1,6 +1,6 @@
 //! `GET /health/live`, `GET /health/ready`.
 
-use auth_client::FeedStatus;
+use auth_client::{FeedStatus, KeyStatus};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -13,7 +13,7 @@ use service_shell::problem::Problem;
 use shared_claims::Verifier;
 use shared_claims::wire::ErrorBody;
 
-use crate::app::{AppState, Feed};
+use crate::app::{AppState, Feed, Fetched};
 use crate::storage::Store;
 
 pub(super) fn router() -> Router<AppState> {
@@ -26,22 +26,40 @@ pub(super) fn router() -> Router<AppState> {
 #[derive(Serialize)]
 struct Readiness {
     status: &'static str,
-    revocations: Revocations,
+    keys: Part,
+    revocations: Part,
     /// The one shape of an error, where it is one.
     #[serde(flatten)]
     error: Option<ErrorBody>,
 }
 
+/// How it stands with something that this service needs of auth-service.
 #[derive(Serialize)]
-struct Revocations {
-    /// `caught-up`, `degraded`, `mismatch`, `starting`, or `off` where this service has no account to listen with.
+struct Part {
+    /// Of the keys `configured` where none are fetched, or `starting`, `fetched`, `degraded`; of the revocations `off` where
+    /// this service has no account to listen with, or `starting`, `caught-up`, `degraded`, `mismatch`.
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
-impl Revocations {
-    fn new(Feed(subscription): &Feed) -> Self {
+impl Part {
+    fn keys(Fetched(issuer_keys): &Fetched) -> Self {
+        let status = issuer_keys.as_ref().map(|keys| keys.status());
+        let state = match status {
+            None => "configured",
+            Some(KeyStatus::Starting { .. }) => "starting",
+            Some(KeyStatus::Fetched { .. }) => "fetched",
+            Some(KeyStatus::Degraded { .. }) => "degraded",
+        };
+        let reason = status.filter(|_| matches!(state, "starting" | "degraded"));
+        Self {
+            state,
+            reason: reason.map(|status| status.to_string()),
+        }
+    }
+
+    fn revocations(Feed(subscription): &Feed) -> Self {
         let Some(subscription) = subscription else {
             return Self {
                 state: "off",
@@ -61,31 +79,40 @@ impl Revocations {
 
 async fn ready(
     State(store): State<Store>,
+    State(fetched): State<Fetched>,
     State(feed): State<Feed>,
     State(verifier): State<Verifier>,
 ) -> Result<Response, Problem> {
     store.ping().await?;
-    let revocations = Revocations::new(&feed);
-    if verifier.revoked().is_suspended() {
-        let reason = revocations.reason.as_deref().unwrap_or_default();
+    let (keys, revocations) = (Part::keys(&fetched), Part::revocations(&feed));
+    let obstacle = if verifier.key_ids().is_empty() || keys.state == "starting" {
+        let reason = keys.reason.as_deref();
+        Some(reason.unwrap_or("the issuer publishes no key that can be used here"))
+    } else if verifier.revoked().is_suspended() {
+        Some(revocations.reason.as_deref().unwrap_or_default())
+    } else {
+        None
+    };
+    if let Some(reason) = obstacle {
         let error = ErrorBody::new(
             "not_ready",
             format!("This service takes no token: {reason}"),
         );
         let readiness = Readiness {
             status: "not_ready",
+            keys,
             revocations,
             error: Some(error),
         };
         let retry = [(RETRY_AFTER, "1")];
         return Ok((StatusCode::SERVICE_UNAVAILABLE, retry, Json(readiness)).into_response());
     }
-    let status = match revocations.state {
-        "degraded" => "degraded",
-        _ => "ok",
-    };
+    let degraded = [&keys, &revocations]
+        .iter()
+        .any(|part| part.state == "degraded");
     Ok(Json(Readiness {
-        status,
+        status: if degraded { "degraded" } else { "ok" },
+        keys,
         revocations,
         error: None,
     })

@@ -34,6 +34,7 @@ impl Stack {
         let config = Config {
             database,
             tokens,
+            issuer_keys: None,
             auth_service: None,
             clock: clock.clone(),
         };
@@ -84,10 +85,16 @@ impl Stack {
             issued_at: Some(now),
             expires_at: now.after(ACCESS),
         };
-        Signer::new(tokens.signing_key, tokens.parties)
-            .access(&claims)
-            .expose()
-            .to_owned()
+        Signer::new(
+            tokens
+                .keys
+                .signing
+                .expect("the tests have a key that signs"),
+            tokens.parties,
+        )
+        .access(&claims)
+        .expose()
+        .to_owned()
     }
 }
 

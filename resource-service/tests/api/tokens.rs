@@ -103,7 +103,7 @@ async fn a_token_of_a_previous_secret_is_good_with_and_without_kid() {
     let previous = SharedSecret::parse("a-previous-secret-of-at-least-32-bytes").unwrap();
     let current = SharedSecret::parse(SECRET).unwrap();
     let keys = VerifyingKeys::new([current.verifying_key(), previous.verifying_key()]);
-    let stack = Stack::start_with(|tokens| tokens.verifying_keys = keys).await;
+    let stack = Stack::start_with(|tokens| tokens.keys.verifying = keys).await;
     let claims = access_claims(start_of_time().as_second());
     let kid = previous.signing_key().id().to_string();
     for header in [json!({"alg": "HS256"}), json!({"alg": "HS256", "kid": kid})] {

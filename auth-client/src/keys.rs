@@ -1,0 +1,220 @@
+//! The keys that an issuer publishes (RFC 7517), fetched beside the requests that they verify.
+//!
+//! What was fetched stays in use whatever becomes of the issuer. It is fetched again every now and then, when a token names a
+//! key that is not known, though not for every such token, and when the issuer tells of one.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{StatusCode, Url};
+use shared_claims::{JwkSet, KeyLookup, Verifier, VerifyingKeys};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::backoff::pause;
+
+/// A fetch takes this long at the most.
+const FETCH_LIMIT: Duration = Duration::from_secs(5);
+/// No set of keys is longer.
+const MOST_BYTES: usize = 64 * 1024;
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// When the keys are fetched.
+#[derive(Clone, Debug)]
+pub struct KeyOptions {
+    /// Where they are published.
+    pub url: Url,
+    /// They are fetched again after this long.
+    pub interval: Duration,
+    /// Tokens with unknown keys are no reason for another fetch within this time after the last.
+    pub cooldown: Duration,
+}
+
+impl KeyOptions {
+    /// The usual options for this address: every 5 minutes, and for unknown keys every 10 s at the most.
+    #[must_use]
+    pub fn new(url: Url) -> Self {
+        Self {
+            url,
+            interval: Duration::from_mins(5),
+            cooldown: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How it stands with the keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyStatus {
+    /// None has been fetched since the start.
+    Starting {
+        /// What stands in the way, once something does.
+        reason: Option<String>,
+    },
+    /// The keys are those that the issuer published when it was asked last.
+    Fetched {
+        /// How many of them can be used.
+        keys: usize,
+    },
+    /// The last fetch has failed: the keys are those of the one before.
+    Degraded {
+        /// What stands in the way.
+        reason: String,
+    },
+}
+
+impl fmt::Display for KeyStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Starting { reason: None } => f.write_str("the keys have not been fetched yet"),
+            Self::Fetched { keys: 0 } => {
+                f.write_str("the issuer publishes no key that can be used here")
+            }
+            Self::Fetched { keys } => write!(f, "the issuer publishes {keys} keys"),
+            Self::Starting {
+                reason: Some(reason),
+            }
+            | Self::Degraded { reason } => write!(f, "the keys cannot be fetched: {reason}"),
+        }
+    }
+}
+
+/// The fetching of an issuer's keys for a verifier, which goes on until this is dropped.
+#[derive(Debug)]
+pub struct IssuerKeys {
+    status: watch::Receiver<KeyStatus>,
+    task: JoinHandle<()>,
+}
+
+impl IssuerKeys {
+    /// Starts to fetch. The verifier takes the fetched keys beside those that it was made with.
+    ///
+    /// # Panics
+    /// When the system's TLS cannot be set up.
+    #[must_use]
+    pub fn start(verifier: Verifier, options: KeyOptions) -> Self {
+        // What is published elsewhere is somebody else's.
+        let http = reqwest::Client::builder()
+            .redirect(Policy::none())
+            .no_proxy()
+            .connect_timeout(Duration::from_secs(1))
+            .timeout(FETCH_LIMIT)
+            .build();
+        let (told, status) = watch::channel(KeyStatus::Starting { reason: None });
+        let fetcher = Fetcher {
+            http: http.expect("the system's TLS can be set up"),
+            lookup: verifier.start_lookup(),
+            verifier,
+            options,
+            status: told,
+        };
+        let task = tokio::spawn(async move { fetcher.run().await });
+        Self { status, task }
+    }
+
+    /// How it stands with the keys.
+    #[must_use]
+    pub fn status(&self) -> KeyStatus {
+        self.status.borrow().clone()
+    }
+}
+
+impl Drop for IssuerKeys {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Fetcher {
+    http: reqwest::Client,
+    lookup: KeyLookup,
+    verifier: Verifier,
+    options: KeyOptions,
+    status: watch::Sender<KeyStatus>,
+}
+
+impl Fetcher {
+    async fn run(&self) {
+        let mut failures = 0;
+        loop {
+            self.lookup.begin();
+            let fetched = self.fetch().await;
+            let (succeeded, next) = match fetched {
+                Ok(keys) => {
+                    failures = 0;
+                    self.take(keys);
+                    (true, self.options.interval)
+                }
+                Err(reason) => {
+                    failures += 1;
+                    self.fail(reason);
+                    (false, pause(failures, LONGEST_PAUSE))
+                }
+            };
+            // After a failure the next attempt comes by itself, sooner than the cooldown would let a token ask for it.
+            self.lookup.end(succeeded, self.options.cooldown);
+            tokio::select! {
+                () = self.lookup.needed() => {}
+                () = tokio::time::sleep(next) => {}
+            }
+        }
+    }
+
+    async fn fetch(&self) -> Result<VerifyingKeys, String> {
+        let unreachable = |error: reqwest::Error| {
+            if error.is_timeout() {
+                "no answer in time".to_owned()
+            } else {
+                error.without_url().to_string()
+            }
+        };
+        let url = self.options.url.clone();
+        let mut answer = self.http.get(url).send().await.map_err(unreachable)?;
+        if answer.status() != StatusCode::OK {
+            return Err(format!("status {}", answer.status().as_u16()));
+        }
+        let mut text = Vec::new();
+        while let Some(piece) = answer.chunk().await.map_err(unreachable)? {
+            if text.len() + piece.len() > MOST_BYTES {
+                return Err(format!("the answer is longer than {MOST_BYTES} bytes"));
+            }
+            text.extend_from_slice(&piece);
+        }
+        let (keys, unusable) =
+            JwkSet::read(&text).map_err(|_| "the answer is no set of keys".to_owned())?;
+        for (place, why) in unusable {
+            tracing::warn!(
+                "a published key, number {} of the set, is passed over: {why}",
+                place + 1
+            );
+        }
+        Ok(keys)
+    }
+
+    fn take(&self, keys: VerifyingKeys) {
+        let ids: Vec<_> = keys.ids().map(ToString::to_string).collect();
+        let status = KeyStatus::Fetched { keys: ids.len() };
+        // What is remembered of verified tokens is worth keeping while nothing changes.
+        if self.verifier.replace_fetched_keys(keys) {
+            tracing::info!(keys = ids.join(" "), "the issuer's keys are fetched");
+        } else if *self.status.borrow() != status {
+            tracing::info!("{status}");
+        }
+        self.status.send_replace(status);
+    }
+
+    fn fail(&self, reason: String) {
+        let status = match &*self.status.borrow() {
+            KeyStatus::Starting { .. } => KeyStatus::Starting {
+                reason: Some(reason),
+            },
+            KeyStatus::Fetched { .. } | KeyStatus::Degraded { .. } => {
+                KeyStatus::Degraded { reason }
+            }
+        };
+        if *self.status.borrow() != status {
+            tracing::warn!("{status}");
+        }
+        self.status.send_replace(status);
+    }
+}

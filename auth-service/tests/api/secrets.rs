@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use sqlx::SqlitePool;
+use sqlx::sqlite::SqliteConnectOptions;
 use tempfile::{TempDir, tempdir};
 use test_support::Client;
 use test_support::program::{Ended, Program, Running, free_address};
@@ -35,6 +37,8 @@ impl Service {
         for (name, text) in [
             ("current", FIRST),
             ("previous", ""),
+            ("private", ""),
+            ("previous-private", ""),
             ("bootstrap", &bootstrap),
         ] {
             fs::write(folder.path().join(name), text).unwrap();
@@ -43,6 +47,8 @@ impl Service {
         let program = Program::new(env!("CARGO_BIN_EXE_auth-service"), folder.path())
             .setting("JWT_SECRET_KEY_FILE", "current")
             .setting("JWT_PREVIOUS_SECRET_KEYS_FILE", "previous")
+            .setting("JWT_PRIVATE_KEY_FILE", "private")
+            .setting("JWT_PREVIOUS_PRIVATE_KEYS_FILE", "previous-private")
             .setting("AUTH_BOOTSTRAP_FILE", "bootstrap")
             .setting("AUTH_LISTEN", &address);
         let client = Client::new(format!("http://{address}"));
@@ -113,6 +119,32 @@ impl Service {
         let path = "/revocations/subscribers/one";
         let told = self.client.put_with(path, &token, &report).await;
         told.has_status(204);
+    }
+
+    async fn database(&self) -> SqlitePool {
+        let options = SqliteConnectOptions::new().filename(self.file("data/auth.db"));
+        SqlitePool::connect_with(options).await.unwrap()
+    }
+
+    /// Lets so much time go by since the keys on their way out have signed.
+    async fn last_signed_ago(&self, time: Duration) {
+        let pool = self.database().await;
+        let millis = i64::try_from(time.as_millis()).unwrap();
+        for change in [
+            "update key_rotation set since = since - $1",
+            "update token_lifetimes set earlier_until = earlier_until - $1 / 1000",
+        ] {
+            let query = sqlx::query(change).bind(millis);
+            query.execute(&pool).await.unwrap();
+        }
+        pool.close().await;
+    }
+
+    async fn published(&self) -> Vec<serde_json::Value> {
+        let reply = self.client.get("/.well-known/jwks.json").await;
+        let reply = reply.has_status(200);
+        assert_eq!(reply.header("cache-control"), "public, max-age=300");
+        reply.json()["keys"].as_array().unwrap().clone()
     }
 
     /// The ids of the keys by what is being done with them, as `secret status` tells.
@@ -362,8 +394,7 @@ async fn a_verifier_that_fell_silent_is_waited_for_unless_it_is_said_to_be_dead(
     let service = Service::start().await;
     let old = kid_of(&service.log_in().await);
     service.verifier_holds(&[&old]).await;
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(service.file("data/auth.db"));
-    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let pool = service.database().await;
     sqlx::query("update key_holders set reported_at = reported_at - 60000 where id = 'one'")
         .execute(&pool)
         .await
@@ -411,4 +442,145 @@ async fn a_rotation_needs_files_and_somebody_who_is_there() {
     let nobody = service.command(&["secret", "rotate", "--wait", "0s"]).await;
     nobody.refuses(&["nobody has been heard of", "goes on signing"]);
     assert_eq!(service.text("current"), FIRST);
+}
+
+#[tokio::test]
+async fn the_secret_gives_way_to_a_key_pair_and_is_dropped_when_its_last_token_has_expired() {
+    let service = Service::start().await;
+    let before = service.log_in().await;
+    let old = kid_of(&before);
+    assert_eq!(service.published().await, [] as [serde_json::Value; 0]);
+    let rotate = ["secret", "rotate", "--ed25519", "--wait", "20s"];
+    service.command(&rotate).await.succeeds();
+    let after = service.log_in().await;
+    let new = kid_of(&after);
+    assert_eq!(header(&after).alg, jsonwebtoken::Algorithm::EdDSA);
+    assert!(service.takes(&before).await && service.takes(&after).await);
+    // Only the public key is published, and said.
+    let published = service.published().await;
+    assert_eq!((published.len(), &published[0]["kid"]), (1, &json!(new)));
+    let members: Vec<_> = published[0].as_object().unwrap().keys().collect();
+    assert_eq!(members, ["alg", "crv", "kid", "kty", "use", "x"]);
+    let public = service.command(&["secret", "public"]).await.succeeds();
+    assert!(public.stdout.starts_with("-----BEGIN PUBLIC KEY-----\n"));
+    assert_eq!(public.stdout.matches("-----BEGIN").count(), 1);
+    let status = [
+        (new.clone(), "signs".to_owned()),
+        (old.clone(), "retired".to_owned()),
+    ];
+    assert_eq!(service.status().await, status);
+
+    let early = service.command(&["secret", "prune"]).await.succeeds();
+    assert!(early.stdout.contains(&format!("{old} must stay")));
+    service.last_signed_ago(Duration::from_hours(2)).await;
+    let pruned = service.command(&["secret", "prune"]).await.succeeds();
+    assert!(pruned.stdout.contains(&format!("{old} is dropped")));
+    assert_eq!(service.text("current"), "");
+    let started = Instant::now();
+    while service.takes(&before).await {
+        assert!(started.elapsed() < PATIENCE, "the secret verifies still");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(service.takes(&after).await);
+    let private = service.text("private");
+    assert!(
+        !service
+            .running
+            .log()
+            .contains(private.lines().nth(1).unwrap())
+    );
+    let mode = fs::metadata(service.file("private"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o644, "a file that is there keeps its mode");
+
+    // Everything starts again with no secret at all.
+    let mut service = service;
+    service.running.stop("TERM");
+    service.running = service.program.start();
+    service.running.is_ready(&service.client).await;
+    assert!(service.takes(&after).await);
+}
+
+#[tokio::test]
+async fn a_change_to_a_key_pair_goes_on_or_back_wherever_it_was_interrupted() {
+    let service = Service::start().await;
+    let old = kid_of(&service.log_in().await);
+    service.verifier_holds(&[&old]).await;
+    let rotate = async |kind: &str, wait: &str| {
+        let command = ["secret", "rotate", kind, "--wait", wait];
+        service.command(&command).await
+    };
+    rotate("--ed25519", "0s").await.refuses(&["orders@one"]);
+    // Published before it signs.
+    let next = service.status().await[1].0.clone();
+    let started = Instant::now();
+    while service.published().await.is_empty() {
+        assert!(started.elapsed() < PATIENCE, "it is not published");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(service.published().await[0]["kid"], json!(next));
+    rotate("--es256", "0s")
+        .await
+        .refuses(&["of another kind", "secret rollback"]);
+    service.command(&["secret", "rollback"]).await.succeeds();
+    assert_eq!(service.text("previous-private"), "");
+
+    rotate("--es256", "0s").await.refuses(&["orders@one"]);
+    let next = service.status().await[1].0.clone();
+    // Killed when the key was written and had not left the others yet.
+    let pool = service.database().await;
+    let retired = sqlx::query("insert into key_rotation (key_id, state) values ($1, 'retired')");
+    retired.bind(&old).execute(&pool).await.unwrap();
+    pool.close().await;
+    fs::write(service.file("private"), service.text("previous-private")).unwrap();
+    service.verifier_holds(&[&old, &next]).await;
+    rotate("--es256", "20s").await.succeeds();
+    assert_eq!(kid_of(&service.signs_with_another_than(&old).await), next);
+    assert_eq!(service.text("previous-private"), "");
+    let back = ["secret", "rollback", "--wait", "20s"];
+    service.command(&back).await.succeeds();
+    assert_eq!(kid_of(&service.log_in().await), old);
+    assert_eq!(service.text("private"), "");
+    assert!(service.text("previous-private").contains("PRIVATE KEY"));
+}
+
+#[tokio::test]
+async fn a_key_pair_needs_files_to_change_into() {
+    let service = Service::start().await;
+    let without = service
+        .program
+        .clone()
+        .setting("JWT_PREVIOUS_PRIVATE_KEYS_FILE", "")
+        .with(&["secret", "rotate", "--ed25519"]);
+    let ended = tokio::task::spawn_blocking(move || without.run())
+        .await
+        .unwrap();
+    ended.refuses(&["JWT_PRIVATE_KEY_FILE", "JWT_PREVIOUS_PRIVATE_KEYS_FILE"]);
+    service
+        .command(&["secret", "public"])
+        .await
+        .refuses(&["JWT_PRIVATE_KEY_FILE"]);
+    let two = ["secret", "generate", "--ed25519", "--es256"];
+    service.command(&two).await.refuses(&["--ed25519"]);
+}
+
+#[tokio::test]
+async fn the_key_pairs_that_are_generated_can_be_signed_with() {
+    for (flag, alg) in [
+        ("--ed25519", jsonwebtoken::Algorithm::EdDSA),
+        ("--es256", jsonwebtoken::Algorithm::ES256),
+    ] {
+        let mut service = Service::start().await;
+        service.running.stop("TERM");
+        let generated = service.command(&["secret", "generate", flag]).await;
+        fs::write(service.file("private"), generated.succeeds().stdout).unwrap();
+        fs::write(service.file("current"), "").unwrap();
+        service.running = service.program.start();
+        service.running.is_ready(&service.client).await;
+        let token = service.log_in().await;
+        assert_eq!(header(&token).alg, alg);
+        assert!(service.takes(&token).await);
+    }
 }

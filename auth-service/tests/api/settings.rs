@@ -404,3 +404,44 @@ async fn lifetimes_shorter_than_the_grace_are_taken() {
         .is_ready(&Client::new(format!("http://{address}")))
         .await;
 }
+
+#[test]
+fn a_private_key_that_cannot_be_used_stops_the_start_and_is_not_repeated() {
+    let folder = tempdir().unwrap();
+    let key = |flag| {
+        let program = auth_service(&folder).with(&["secret", "generate", flag]);
+        program.run().succeeds().stdout
+    };
+    let (ed25519, es256) = (key("--ed25519"), key("--es256"));
+    let body = ed25519.lines().nth(1).unwrap();
+    for (text, fault) in [
+        (
+            "a-secret-for-tests-of-at-least-32-bytes".to_owned(),
+            "no PEM block 'PRIVATE KEY'",
+        ),
+        (
+            ed25519.replace("PRIVATE", "PUBLIC"),
+            "no PEM block 'PRIVATE KEY'",
+        ),
+        (
+            ed25519.replace("MC4CAQ", "MC4CAg"),
+            "cannot be read as a key",
+        ),
+        (ed25519[..60].to_owned(), "no PEM block"),
+        (format!("{ed25519}{es256}"), "there are 2 keys in the file"),
+        (format!("{ed25519}no key"), "no PEM block"),
+    ] {
+        fs::write(folder.path().join("private"), text).unwrap();
+        let program = auth_service(&folder).setting("JWT_PRIVATE_KEY_FILE", "private");
+        let ended = program.run().refuses(&["JWT_PRIVATE_KEY_FILE", fault]);
+        assert!(!ended.stderr.contains(body), "{ended:?}");
+    }
+    let missing = auth_service(&folder).setting("JWT_PRIVATE_KEY_FILE", "nowhere");
+    missing
+        .run()
+        .refuses(&["JWT_PRIVATE_KEY_FILE", "cannot be read"]);
+    // An empty file holds no key, and then there is none at all.
+    fs::write(folder.path().join("private"), "").unwrap();
+    let program = auth_service(&folder).setting("JWT_PRIVATE_KEY_FILE", "private");
+    program.run().refuses(&["JWT_SECRET_KEY", "not set"]);
+}

@@ -1,4 +1,4 @@
-//! The secret is changed while both services are used, and nobody notices.
+//! The key that signs is changed while both services are used, and nobody notices.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use auth_service::Cli;
 use clap::Parser;
+use jsonwebtoken::Algorithm;
 use test_support::Client;
+use tokio::task::JoinHandle;
 
 use crate::stack::Stack;
 
@@ -45,52 +47,117 @@ impl State {
     }
 }
 
+/// A stack, and a load on it that does not notice what is done to its keys.
+struct Loaded {
+    stack: Stack,
+    state: Arc<State>,
+    lives: Vec<JoinHandle<()>>,
+}
+
+impl Loaded {
+    async fn start() -> Self {
+        // No grace: every refresh rotates.
+        let stack = Stack::start_with(&[("AUTH_REFRESH_GRACE", "0s")]).await;
+        let state = Arc::new(State::default());
+        let mut lives = Vec::new();
+        for _ in 0..3 {
+            let (auth, resource) = (stack.auth.clone(), stack.resource.clone());
+            let pair = stack.pair().await;
+            let life = live(auth, resource, pair, Arc::clone(&state));
+            lives.push(tokio::spawn(life));
+        }
+        state.goes_on_for(5).await;
+        Self {
+            stack,
+            state,
+            lives,
+        }
+    }
+
+    /// What signs by now: the algorithm and the key.
+    async fn signs(&self) -> (Algorithm, String) {
+        let header = jsonwebtoken::decode_header(self.stack.pair().await.0).unwrap();
+        (header.alg, header.kid.unwrap())
+    }
+
+    /// `auth-service secret …`, and then the load goes on for a while.
+    async fn secret(&self, command: &[&str]) {
+        let data = self.stack.folder.path().join("data");
+        let file = |name: &str| data.join(name).display().to_string();
+        let mut arguments = vec!["auth-service".to_owned(), "secret".to_owned()];
+        arguments.extend(command.iter().map(|&argument| argument.to_owned()));
+        for (flag, name) in [
+            ("jwt-secret-key-file", "jwt-secret"),
+            ("jwt-previous-secret-keys-file", "jwt-previous-secrets"),
+            ("jwt-private-key-file", "jwt-private-key"),
+            (
+                "jwt-previous-private-keys-file",
+                "jwt-previous-private-keys",
+            ),
+        ] {
+            arguments.push(format!("--{flag}={}", file(name)));
+        }
+        arguments.push(format!("--auth-database-url=sqlite://{}", file("auth.db")));
+        let cli = Cli::try_parse_from(arguments).unwrap();
+        auth_service::run(cli).await.unwrap();
+        self.state.goes_on_for(20).await;
+    }
+
+    /// The ids of the published keys.
+    async fn published(&self) -> Vec<String> {
+        let reply = self.stack.auth.get("/.well-known/jwks.json").await;
+        let keys = reply.has_status(200).json()["keys"].clone();
+        let ids = keys.as_array().unwrap().iter();
+        ids.map(|key| key["kid"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    async fn end(self) {
+        self.state.stop.store(true, Ordering::SeqCst);
+        for life in self.lives {
+            // A request that failed has made it panic.
+            life.await.unwrap();
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_secret_is_changed_under_load_and_back_and_no_request_fails() {
-    // No grace: every refresh rotates.
-    let stack = Stack::start_with(&[("AUTH_REFRESH_GRACE", "0s")]).await;
-    let kid = |token: &str| jsonwebtoken::decode_header(token).unwrap().kid.unwrap();
-    let old = kid(&stack.pair().await.0);
-    let state = Arc::new(State::default());
-    let mut lives = Vec::new();
-    for _ in 0..3 {
-        let (auth, resource) = (stack.auth.clone(), stack.resource.clone());
-        lives.push(tokio::spawn(live(
-            auth,
-            resource,
-            stack.pair().await,
-            Arc::clone(&state),
-        )));
-    }
-    let data = stack.folder.path().join("data");
-    let file = |name: &str| data.join(name).display().to_string();
-    let database = format!("sqlite://{}", file("auth.db"));
-    let command = async |command: &str| {
-        let cli = Cli::try_parse_from([
-            "auth-service",
-            "secret",
-            command,
-            "--wait=20s",
-            &format!("--jwt-secret-key-file={}", file("jwt-secret")),
-            &format!(
-                "--jwt-previous-secret-keys-file={}",
-                file("jwt-previous-secrets")
-            ),
-            &format!("--auth-database-url={database}"),
-        ]);
-        auth_service::run(cli.unwrap()).await.unwrap();
-    };
-    state.goes_on_for(5).await;
-    command("rotate").await;
-    let new = kid(&stack.pair().await.0);
+    let loaded = Loaded::start().await;
+    let old = loaded.signs().await;
+    loaded.secret(&["rotate", "--wait=20s"]).await;
+    let new = loaded.signs().await;
     assert_ne!(old, new);
-    state.goes_on_for(20).await;
-    command("rollback").await;
-    assert_eq!(kid(&stack.pair().await.0), old);
-    state.goes_on_for(20).await;
-    state.stop.store(true, Ordering::SeqCst);
-    for life in lives {
-        // A request that failed has made it panic.
-        life.await.unwrap();
-    }
+    assert_eq!(new.0, Algorithm::HS256);
+    loaded.secret(&["rollback", "--wait=20s"]).await;
+    assert_eq!(loaded.signs().await, old);
+    loaded.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_common_secret_gives_way_to_a_key_pair_under_load_and_no_request_fails() {
+    let loaded = Loaded::start().await;
+    let secret = loaded.signs().await;
+    assert_eq!(loaded.published().await, Vec::<String>::new());
+    loaded.secret(&["rotate", "--ed25519", "--wait=20s"]).await;
+    let (algorithm, first) = loaded.signs().await;
+    assert_eq!(algorithm, Algorithm::EdDSA);
+    assert_eq!(loaded.published().await, std::slice::from_ref(&first));
+    // From pair to pair, of the same kind and of the other.
+    loaded.secret(&["rotate", "--wait=20s"]).await;
+    assert_eq!(loaded.signs().await.0, Algorithm::EdDSA);
+    loaded.secret(&["rotate", "--es256", "--wait=20s"]).await;
+    let (algorithm, last) = loaded.signs().await;
+    assert_eq!(algorithm, Algorithm::ES256);
+    let published = loaded.published().await;
+    assert_eq!((published.len(), &published[0]), (3, &last));
+    assert!(published.contains(&first));
+    // And all the way back to a secret, which need not be the first.
+    loaded.secret(&["rotate", "--hs256", "--wait=20s"]).await;
+    let (algorithm, new) = loaded.signs().await;
+    assert_eq!(algorithm, Algorithm::HS256);
+    assert_ne!(new, secret.1);
+    loaded.secret(&["rollback", "--wait=20s"]).await;
+    assert_eq!(loaded.signs().await, (Algorithm::ES256, last));
+    loaded.end().await;
 }

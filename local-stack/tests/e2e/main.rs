@@ -4,7 +4,9 @@
 mod crash;
 mod dashboard;
 mod folder;
+mod in_process;
 mod interop;
+mod key_pairs;
 mod keys;
 mod lesson;
 mod log;

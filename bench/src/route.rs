@@ -16,8 +16,9 @@ use axum::{Json, Router};
 use serde::Serialize;
 use service_shell::serve::{serve, with_shell};
 use shared_claims::{
-    AccessClaims, Caller, Clock, NumericDate, Parties, RevokedSessions, SessionId, SharedSecret,
-    Signer, Subject, TokenId, Verifier, VerifyingKeys,
+    AccessClaims, Caller, Clock, NumericDate, PairAlgorithm, Parties, PrivateKey, RevokedSessions,
+    SessionId, SharedSecret, Signer, SigningKey, Subject, TokenId, Verifier, VerifyingKey,
+    VerifyingKeys,
 };
 
 use crate::load::{Repeating, drive};
@@ -61,21 +62,23 @@ pub(crate) async fn run(
     connections: usize,
     server_threads: usize,
 ) -> anyhow::Result<()> {
-    let secret = SharedSecret::parse(SECRET)?;
-    let parties = Parties::new(ISSUER, AUDIENCE);
-    let request = request(&secret, parties.clone())?;
     let mut servers = Servers::on_threads(server_threads)?;
-    let mut addresses: Vec<(&'static str, SocketAddr)> = Vec::new();
-    for (name, routes) in variants(&secret, parties) {
+    let mut addresses: Vec<(&'static str, SocketAddr, String)> = Vec::new();
+    for Variant {
+        name,
+        routes,
+        request,
+    } in variants()?
+    {
         let address = servers.start(|listener, stop| serve(routes, listener, stop))?;
-        addresses.push((name, address));
+        addresses.push((name, address, request));
     }
     let mut by_time = Table::new("requests/s", ["p50 ms", "p99 ms", "busy %"]);
     let mut by_processor_time = Table::new("per CPU s", ["CPU µs"]);
     for _ in rounds.each() {
-        for (name, address) in &addresses {
+        for (name, address, request) in &addresses {
             let turn = rounds.turn();
-            let callers = vec![Repeating::new(&request); connections];
+            let callers = vec![Repeating::new(request); connections];
             let ((_, mut waits), processor_seconds) = tokio::try_join!(
                 drive(*address, callers, turn),
                 servers.processor_seconds(turn)
@@ -101,33 +104,64 @@ pub(crate) async fn run(
         }
     }
     report::print(&format!(
-        "\nconnections: {connections}, server threads: {server_threads}, bytes of a request: {}\n{}\n\n\
+        "\nconnections: {connections}, server threads: {server_threads}\n{}\n\n\
          by the processor time of the server's threads\n{}",
-        request.len(),
         by_time.text(),
         by_processor_time.text(),
     ));
     servers.stop().await
 }
 
-fn variants(secret: &SharedSecret, parties: Parties) -> [(&'static str, Router); 5] {
-    let verifier = verifier(secret, parties);
-    let open = || Router::new().route("/item", get(bare));
-    let closed = || Router::new().route("/item", get(protected));
-    [
-        ("bare route", open()),
-        ("protected", closed().with_state(verifier.clone())),
-        ("in the shell", with_shell("bench", open())),
-        (
-            "in the shell and protected",
-            with_shell("bench", closed()).with_state(verifier),
-        ),
-        ("the usual way", usual::routes()),
-    ]
+/// A route, and the request that it is asked with: one with a token, whether it looks at it or not.
+struct Variant {
+    name: &'static str,
+    routes: Router,
+    request: String,
 }
 
-/// The request, with a token that is sent to every variant, whether it looks at it or not.
-fn request(secret: &SharedSecret, parties: Parties) -> anyhow::Result<String> {
+fn variants() -> anyhow::Result<Vec<Variant>> {
+    let open = || Router::new().route("/item", get(bare));
+    let closed = || Router::new().route("/item", get(protected));
+    let secret = SharedSecret::parse(SECRET)?;
+    let secret = (secret.signing_key(), secret.verifying_key());
+    let usual = request(secret.0.clone())?;
+    let mut variants = vec![Variant {
+        name: "bare route",
+        routes: open(),
+        request: usual.clone(),
+    }];
+    for (name, (signing, verifying)) in [
+        ("protected, HS256", secret.clone()),
+        ("protected, EdDSA", pair(PairAlgorithm::Ed25519)?),
+        ("protected, ES256", pair(PairAlgorithm::Es256)?),
+    ] {
+        variants.push(Variant {
+            name,
+            routes: closed().with_state(verifier(verifying)),
+            request: request(signing)?,
+        });
+    }
+    let protected = with_shell("bench", closed()).with_state(verifier(secret.1));
+    for (name, routes) in [
+        ("in the shell", with_shell("bench", open())),
+        ("in the shell and protected", protected),
+        ("the usual way", usual::routes()),
+    ] {
+        variants.push(Variant {
+            name,
+            routes,
+            request: usual.clone(),
+        });
+    }
+    Ok(variants)
+}
+
+fn pair(algorithm: PairAlgorithm) -> anyhow::Result<(SigningKey, VerifyingKey)> {
+    let key = PrivateKey::parse(&PrivateKey::generate(algorithm))?;
+    Ok((key.signing_key(), key.public_key().verifying_key()))
+}
+
+fn request(key: SigningKey) -> anyhow::Result<String> {
     let now = NumericDate::from(Clock::system().now());
     let claims = AccessClaims {
         subject: Subject::generate(),
@@ -143,7 +177,7 @@ fn request(secret: &SharedSecret, parties: Parties) -> anyhow::Result<String> {
         issued_at: Some(now),
         expires_at: now.after(Duration::from_hours(24)),
     };
-    let token = Signer::new(secret.signing_key(), parties).access(&claims);
+    let token = Signer::new(key, Parties::new(ISSUER, AUDIENCE)).access(&claims);
     Ok(format!(
         "GET /item HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/json\r\nAuthorization: Bearer {}\r\n\r\n",
         token.expose()
@@ -151,12 +185,13 @@ fn request(secret: &SharedSecret, parties: Parties) -> anyhow::Result<String> {
 }
 
 /// As a resource server has it after a busy quarter of an hour: some sessions are revoked.
-fn verifier(secret: &SharedSecret, parties: Parties) -> Verifier {
+fn verifier(key: VerifyingKey) -> Verifier {
     let revoked = RevokedSessions::new();
     for _ in 0..1000 {
         revoked.insert(SessionId::generate(), NumericDate(i64::MAX));
     }
-    Verifier::new(VerifyingKeys::new([secret.verifying_key()]), parties).with_revoked(revoked)
+    let parties = Parties::new(ISSUER, AUDIENCE);
+    Verifier::new(VerifyingKeys::new([key]), parties).with_revoked(revoked)
 }
 
 #[cfg(test)]
@@ -166,19 +201,18 @@ mod tests {
 
     #[tokio::test]
     async fn every_variant_answers_the_same_and_the_protected_ones_to_nobody_else() {
-        let (secret, parties) = (
-            SharedSecret::parse(SECRET).unwrap(),
-            Parties::new(ISSUER, AUDIENCE),
-        );
-        let request = request(&secret, parties.clone()).unwrap();
-        let forged = request.replace("Bearer ", "Bearer e");
         let mut servers = Servers::on_threads(1).unwrap();
-        for (name, routes) in variants(&secret, parties) {
+        for variant in variants().unwrap() {
+            let name = variant.name;
+            let forged = variant.request.replace("Bearer ", "Bearer e");
             let address = servers
-                .start(|listener, stop| serve(routes, listener, stop))
+                .start(|listener, stop| serve(variant.routes, listener, stop))
                 .unwrap();
             let mut connection = Connection::open(address).await.unwrap();
-            let body = connection.exchange(request.as_bytes()).await.unwrap();
+            let body = connection
+                .exchange(variant.request.as_bytes())
+                .await
+                .unwrap();
             assert_eq!(body, br#"{"id":4711,"name":"cosmo"}"#, "{name}");
             let refused = connection.exchange(forged.as_bytes()).await.is_err();
             assert_eq!(refused, !["bare route", "in the shell"].contains(&name));

@@ -13,8 +13,9 @@ use divan::Bencher;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde::Deserialize;
 use shared_claims::{
-    AccessClaims, AccessToken, Clock, NumericDate, Parties, RevokedSessions, Scope, SessionId,
-    SharedSecret, Signer, Subject, TokenId, Verifier, VerifyingKeys,
+    AccessClaims, AccessToken, Clock, NumericDate, PairAlgorithm, Parties, PrivateKey,
+    RevokedSessions, Scope, SessionId, SharedSecret, Signer, Subject, TokenId, Verifier,
+    VerifyingKeys,
 };
 
 const SECRET: &str = "a-secret-for-benchmarks-of-at-least-32-bytes";
@@ -45,12 +46,32 @@ fn claims() -> AccessClaims {
     }
 }
 
-fn secret() -> SharedSecret {
-    SharedSecret::parse(SECRET).expect("a long secret")
+const ALGORITHMS: [&str; 3] = ["HS256", "EdDSA", "ES256"];
+
+/// A key for this algorithm: what signs, and what verifies.
+fn key(algorithm: &str) -> (Signer, VerifyingKeys) {
+    let pair = |algorithm| {
+        let key = PrivateKey::parse(&PrivateKey::generate(algorithm)).expect("a new key");
+        (key.signing_key(), key.public_key().verifying_key())
+    };
+    let (signing, verifying) = match algorithm {
+        "EdDSA" => pair(PairAlgorithm::Ed25519),
+        "ES256" => pair(PairAlgorithm::Es256),
+        _ => {
+            let secret = SharedSecret::parse(SECRET).expect("a long secret");
+            (secret.signing_key(), secret.verifying_key())
+        }
+    };
+    let signer = Signer::new(signing, Parties::new(ISSUER, AUDIENCE));
+    (signer, VerifyingKeys::new([verifying]))
+}
+
+fn verifier(keys: VerifyingKeys) -> Verifier {
+    Verifier::new(keys, Parties::new(ISSUER, AUDIENCE))
 }
 
 fn token() -> AccessToken {
-    Signer::new(secret().signing_key(), Parties::new(ISSUER, AUDIENCE)).access(&claims())
+    key("HS256").0.access(&claims())
 }
 
 #[derive(Deserialize)]
@@ -71,23 +92,23 @@ struct Claims {
     exp: i64,
 }
 
-#[divan::bench(sample_size = 1000)]
-fn sign(bencher: Bencher) {
-    let signer = Signer::new(secret().signing_key(), Parties::new(ISSUER, AUDIENCE));
+#[divan::bench(args = ALGORITHMS, sample_size = 100)]
+fn sign(bencher: Bencher, algorithm: &str) {
+    let (signer, _) = key(algorithm);
     let claims = claims();
     bencher.bench(|| signer.access(black_box(&claims)));
 }
 
 /// The same token again and again, as a client sends it.
-#[divan::bench(sample_size = 1000)]
-fn verify_again(bencher: Bencher) {
+#[divan::bench(args = ALGORITHMS, sample_size = 1000)]
+fn verify_again(bencher: Bencher, algorithm: &str) {
     let revoked = RevokedSessions::new();
     for _ in 0..1000 {
         revoked.insert(SessionId::generate(), NumericDate(i64::MAX));
     }
-    let keys = VerifyingKeys::new([secret().verifying_key()]);
-    let verifier = Verifier::new(keys, Parties::new(ISSUER, AUDIENCE)).with_revoked(revoked);
-    let token = token();
+    let (signer, keys) = key(algorithm);
+    let verifier = verifier(keys).with_revoked(revoked);
+    let token = signer.access(&claims());
     bencher.bench(|| {
         verifier
             .access(black_box(token.expose()))
@@ -96,11 +117,10 @@ fn verify_again(bencher: Bencher) {
 }
 
 /// The same on every core at once.
-#[divan::bench(sample_size = 1000, threads = 2)]
-fn verify_again_on_both_cores(bencher: Bencher) {
-    let keys = VerifyingKeys::new([secret().verifying_key()]);
-    let verifier = Verifier::new(keys, Parties::new(ISSUER, AUDIENCE));
-    let token = token();
+#[divan::bench(args = ALGORITHMS, sample_size = 1000, threads = 2)]
+fn verify_again_on_both_cores(bencher: Bencher, algorithm: &str) {
+    let (signer, keys) = key(algorithm);
+    let (verifier, token) = (verifier(keys), signer.access(&claims()));
     bencher.bench(|| {
         verifier
             .access(black_box(token.expose()))
@@ -109,17 +129,41 @@ fn verify_again_on_both_cores(bencher: Bencher) {
 }
 
 /// Tokens that were never seen before: a change of the keys lets all be forgotten.
-#[divan::bench(sample_size = 1)]
-fn verify_1000_new_ones(bencher: Bencher) {
-    let keys = VerifyingKeys::new([secret().verifying_key()]);
-    let verifier = Verifier::new(keys.clone(), Parties::new(ISSUER, AUDIENCE));
-    let tokens: Vec<_> = (0..1000).map(|_| token()).collect();
+#[divan::bench(args = ALGORITHMS, sample_size = 1)]
+fn verify_1000_new_ones(bencher: Bencher, algorithm: &str) {
+    let (signer, keys) = key(algorithm);
+    let verifier = verifier(keys.clone());
+    let tokens: Vec<_> = (0..1000).map(|_| signer.access(&claims())).collect();
     bencher
         .with_inputs(|| verifier.replace_keys(keys.clone()))
         .bench_values(|()| {
             for token in &tokens {
                 black_box(verifier.access(token.expose()).expect("a good token"));
             }
+        });
+}
+
+/// Both cores at once have tokens that nobody has seen before.
+#[divan::bench(args = ALGORITHMS, sample_size = 1)]
+fn verify_1000_new_ones_on_each_of_both_cores(bencher: Bencher, algorithm: &str) {
+    let (signer, keys) = key(algorithm);
+    let verifier = verifier(keys.clone());
+    let tokens: Vec<Vec<_>> = (0..2)
+        .map(|_| (0..1000).map(|_| signer.access(&claims())).collect())
+        .collect();
+    bencher
+        .with_inputs(|| verifier.replace_keys(keys.clone()))
+        .bench_values(|()| {
+            std::thread::scope(|scope| {
+                for tokens in &tokens {
+                    let verifier = &verifier;
+                    scope.spawn(move || {
+                        for token in tokens {
+                            black_box(verifier.access(token.expose()).expect("a good token"));
+                        }
+                    });
+                }
+            });
         });
 }
 

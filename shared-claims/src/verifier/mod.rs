@@ -353,7 +353,9 @@ impl VerifyingKeys {
                     let payload = URL_SAFE_NO_PAD.decode(payload);
                     return payload.map_err(|_| InvalidToken::Claims);
                 }
-                Err(cause) => refusal = cause,
+                // Of several keys the one that could have signed it has the say.
+                Err(cause) if refusal != InvalidToken::Signature => refusal = cause,
+                Err(_) => {}
             }
         }
         Err(refusal)

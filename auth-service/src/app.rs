@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::extract::FromRef;
+use service_shell::cors::AllowedOrigins;
 use service_shell::keys::Keys;
 use service_shell::request_log::chain;
 use service_shell::sqlite::StorageError;
@@ -35,6 +36,7 @@ pub(crate) struct AppState {
     grants: Grants,
     verifier: Verifier,
     registration: Registration,
+    allowed_origins: AllowedOrigins,
     revocations: RevocationFeed,
     audit_log: AuditLog,
     key_holders: KeyHolders,
@@ -128,6 +130,7 @@ impl AppState {
             sessions,
             verifier,
             registration: config.registration,
+            allowed_origins: config.allowed_origins,
             revocations,
             audit_log: AuditLog::new(store.clone()),
             store,

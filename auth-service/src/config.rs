@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use service_shell::cors::{AllowedOrigins, CorsSettings};
 use service_shell::keys::{Need, PairFiles};
 use service_shell::settings::{SettingError, address, count, duration, lifetime, switch};
 use service_shell::sqlite::DatabaseUrl;
@@ -158,6 +159,8 @@ pub struct Config {
     pub hashing: HashingLimits,
     /// Who may register.
     pub registration: Registration,
+    /// Whose pages may call.
+    pub allowed_origins: AllowedOrigins,
     /// Users and clients that are to be there.
     pub bootstrap: Bootstrap,
     /// Where the time comes from.
@@ -190,6 +193,7 @@ impl Config {
             audit_retention: Duration::from_hours(90 * 24),
             hashing: HashingLimits::default(),
             registration: Registration::Closed,
+            allowed_origins: AllowedOrigins::default(),
             bootstrap: Bootstrap::default(),
             clock: Clock::system(),
         }
@@ -206,6 +210,7 @@ impl AuthSettings {
         store: StoreSettings,
         tokens: TokenSettings,
         pairs: PairFiles,
+        cors: CorsSettings,
     ) -> Result<Config, SettingError> {
         if self.jwt_refresh_token_expires < self.jwt_access_token_expires {
             return Err(SettingError {
@@ -245,6 +250,7 @@ impl AuthSettings {
                 deadline: self.auth_hashing_deadline,
             },
             registration: self.auth_registration,
+            allowed_origins: cors.resolve(),
             bootstrap: self
                 .auth_bootstrap_file
                 .map_or_else(|| Ok(Bootstrap::default()), |file| Bootstrap::read(&file))?,

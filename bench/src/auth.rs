@@ -14,7 +14,7 @@ use service_shell::keys::{KeySource, Keys};
 use service_shell::sqlite::DatabaseUrl;
 use service_shell::tokens::TokenConfig;
 use shared_claims::wire::TokenPair;
-use shared_claims::{Clock, Parties, SharedSecret, VerifyingKeys};
+use shared_claims::{Parties, SharedSecret, VerifyingKeys};
 use tempfile::TempDir;
 
 use crate::load::Connection;
@@ -107,10 +107,8 @@ impl AuthService {
         number: u16,
     ) -> anyhow::Result<SocketAddr> {
         let name = format!("resource-{number}");
+        let database = DatabaseUrl::file(self.folder.path().join(format!("{name}.db")));
         let config = ResourceConfig {
-            database: DatabaseUrl::file(self.folder.path().join(format!("{name}.db"))),
-            tokens: self.tokens.clone(),
-            issuer_keys: None,
             auth_service: Some(AuthServiceConfig {
                 auth_url: format!("http://{}", self.address).parse()?,
                 client_id: CLIENT_ID.to_owned(),
@@ -118,7 +116,7 @@ impl AuthService {
                 issuer: self.tokens.parties.issuer().map(str::to_owned),
                 feed: FeedOptions::new(name),
             }),
-            clock: Clock::system(),
+            ..ResourceConfig::new(database, self.tokens.clone())
         };
         let serve = |listener, stop| resource_service::serve(config, listener, stop);
         let address = self.servers.start(serve)?;

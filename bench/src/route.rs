@@ -141,9 +141,9 @@ fn variants() -> anyhow::Result<Vec<Variant>> {
             request: request(signing)?,
         });
     }
-    let protected = with_shell("bench", closed()).with_state(verifier(secret.1));
+    let protected = with_shell("bench", closed(), None).with_state(verifier(secret.1));
     for (name, routes) in [
-        ("in the shell", with_shell("bench", open())),
+        ("in the shell", with_shell("bench", open(), None)),
         ("in the shell and protected", protected),
         ("the usual way", usual::routes()),
     ] {

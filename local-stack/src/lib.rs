@@ -12,6 +12,7 @@ use auth_service::config::{AuthSettings, PairSettings, StoreSettings};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Parser};
 use resource_service::config::ResourceSettings;
+use service_shell::cors::{CorsSettings, Origin};
 use service_shell::settings::{self, LogSettings};
 use service_shell::sqlite::DatabaseUrl;
 use service_shell::tokens::TokenSettings;
@@ -48,6 +49,8 @@ pub struct Cli {
     store: StoreSettings,
     #[command(flatten)]
     resource: ResourceSettings,
+    #[command(flatten)]
+    cors: CorsSettings,
     #[command(flatten)]
     logs: LogSettings,
 }
@@ -100,7 +103,15 @@ pub async fn run(mut cli: Cli, given: &ArgMatches) -> anyhow::Result<()> {
         published.set_path("/.well-known/jwks.json");
         cli.resource.jwt_jwks_url = Some(published);
     }
-    let mut auth = cli.auth.resolve(cli.store, cli.tokens.clone(), pairs)?;
+    if cli.cors.is_empty() {
+        // The demo page, which is resource-service's, calls auth-service too.
+        let page = format!("http://{}", health::reachable(resource_address));
+        cli.cors
+            .allow(Origin::parse(&page).map_err(anyhow::Error::msg)?);
+    }
+    let mut auth = cli
+        .auth
+        .resolve(cli.store, cli.tokens.clone(), pairs, cli.cors.clone())?;
     auth.bootstrap = auth
         .bootstrap
         .with_user(data::DEMO_USER, &data::DEMO_PASSWORD.into())?;
@@ -112,7 +123,7 @@ pub async fn run(mut cli: Cli, given: &ArgMatches) -> anyhow::Result<()> {
         cli.resource.resource_client_id = Some(data::CLIENT_ID.to_owned());
         cli.resource.resource_client_secret_file = Some(secret);
     }
-    let resource = cli.resource.resolve(cli.tokens)?;
+    let resource = cli.resource.resolve(cli.tokens, cli.cors)?;
 
     let stop = serve::stop_signal()?;
     let (stopping, stopped) = watch::channel(false);

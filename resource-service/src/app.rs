@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use auth_client::{Issuer, IssuerKeys, Subscription};
 use axum::extract::FromRef;
+use service_shell::cors::AllowedOrigins;
 use shared_claims::{Clock, Verifier};
 use tokio::task::JoinHandle;
 
@@ -21,6 +22,7 @@ pub(crate) struct AppState {
     verifier: Verifier,
     fetched: Fetched,
     feed: Feed,
+    allowed_origins: AllowedOrigins,
     store: Store,
     clock: Clock,
     #[from_ref(skip)]
@@ -89,6 +91,7 @@ impl AppState {
             verifier,
             fetched: Fetched(issuer_keys.map(Arc::new)),
             feed: Feed(subscription.map(Arc::new)),
+            allowed_origins: config.allowed_origins,
             keys: Arc::new(keys),
             store,
             clock: config.clock,

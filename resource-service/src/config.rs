@@ -8,6 +8,7 @@ use auth_client::{FeedOptions, KeyOptions};
 use clap::{Args, ValueEnum};
 use reqwest::Url;
 use secrecy::SecretString;
+use service_shell::cors::{AllowedOrigins, CorsSettings};
 use service_shell::keys::{Need, PairFiles};
 use service_shell::settings::{SettingError, address, secret, web_address};
 use service_shell::sqlite::DatabaseUrl;
@@ -106,6 +107,8 @@ pub struct Config {
     pub issuer_keys: Option<KeyOptions>,
     /// How auth-service is asked for accounts, and listened to; not at all without.
     pub auth_service: Option<AuthServiceConfig>,
+    /// Whose pages may call.
+    pub allowed_origins: AllowedOrigins,
     /// Where the time comes from.
     pub clock: Clock,
 }
@@ -125,6 +128,21 @@ pub struct AuthServiceConfig {
     pub feed: FeedOptions,
 }
 
+impl Config {
+    /// The default settings, with what has no default: for whoever starts the service from Rust.
+    #[must_use]
+    pub fn new(database: DatabaseUrl, tokens: TokenConfig) -> Self {
+        Self {
+            database,
+            tokens,
+            issuer_keys: None,
+            auth_service: None,
+            allowed_origins: AllowedOrigins::default(),
+            clock: Clock::system(),
+        }
+    }
+}
+
 impl ResourceSettings {
     /// Whether a service account is named, in whole or in part.
     #[must_use]
@@ -138,7 +156,11 @@ impl ResourceSettings {
     ///
     /// # Errors
     /// A setting that cannot be used.
-    pub fn resolve(self, tokens: TokenSettings) -> Result<Config, SettingError> {
+    pub fn resolve(
+        self,
+        tokens: TokenSettings,
+        cors: CorsSettings,
+    ) -> Result<Config, SettingError> {
         let pairs = PairFiles {
             public: self.jwt_public_key_file,
             ..PairFiles::default()
@@ -189,11 +211,10 @@ impl ResourceSettings {
             }
         };
         Ok(Config {
-            database: self.resource_database_url,
-            tokens,
             issuer_keys: self.jwt_jwks_url.map(KeyOptions::new),
             auth_service,
-            clock: Clock::system(),
+            allowed_origins: cors.resolve(),
+            ..Config::new(self.resource_database_url, tokens)
         })
     }
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use resource_service::config::ResourceSettings;
+use service_shell::cors::CorsSettings;
 use service_shell::settings::{self, LogSettings};
 use service_shell::tokens::TokenSettings;
 use service_shell::{health, logging, serve};
@@ -23,6 +24,8 @@ struct Cli {
     tokens: TokenSettings,
     #[command(flatten)]
     resource: ResourceSettings,
+    #[command(flatten)]
+    cors: CorsSettings,
     #[command(flatten)]
     logs: LogSettings,
 }
@@ -49,7 +52,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         None | Some(Command::Serve) => {
             logging::start(&cli.logs)?;
             let listen = cli.resource.resource_listen;
-            let config = cli.resource.resolve(cli.tokens)?;
+            let config = cli.resource.resolve(cli.tokens, cli.cors)?;
             let listener = serve::listen("RESOURCE_LISTEN", listen).await?;
             resource_service::serve(config, listener, serve::stop_signal()?).await
         }

@@ -2,6 +2,7 @@
 //! request, bodies in and errors out, health, start and stop. What a service is *for* is not in here.
 
 pub mod body;
+pub mod cors;
 pub mod files;
 pub mod health;
 pub mod keys;

@@ -23,7 +23,8 @@ use uuid::Uuid;
 
 use crate::problem::Problem;
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What a request is found by in the logs of all services that had to do with it.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A longer incoming request id is replaced by one of ours: it is copied into every log line.
 const MAX_REQUEST_ID_BYTES: usize = 256;

@@ -12,6 +12,7 @@ use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+use tower_http::cors::CorsLayer;
 
 use crate::body::MAX_BODY_BYTES;
 use crate::problem;
@@ -69,17 +70,25 @@ pub fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static
     })
 }
 
-/// What every service puts around its routes: the request log, the body limit, and answers of our own shape where there
-/// is no route or no such method.
+/// What every service puts around its routes: the request log, what pages of other origins may do, the body limit, and
+/// answers of our own shape where there is no route or no such method.
+///
+/// A preflight is answered before anything asks it for a token. What the request log answers by itself, after a panic or the
+/// time limit, no page of another origin can read: to it that is a network that failed.
 pub fn with_shell<S: Clone + Send + Sync + 'static>(
     service: &'static str,
     routes: Router<S>,
+    cors: Option<CorsLayer>,
 ) -> Router<S> {
-    routes
+    let routes = routes
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(RequestLog { service })
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES));
+    let routes = match cors {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    };
+    routes.layer(RequestLog { service })
 }
 
 /// Serves the routes until `shutdown` ends, and then the requests that are running, within a limit.

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use service_shell::cors::CorsSettings;
 use service_shell::keys::Need;
 use service_shell::settings::LogSettings;
 use service_shell::tokens::TokenSettings;
@@ -44,6 +45,8 @@ pub struct Cli {
     auth: AuthSettings,
     #[command(flatten)]
     store: StoreSettings,
+    #[command(flatten)]
+    cors: CorsSettings,
     #[command(flatten)]
     logs: LogSettings,
 }
@@ -81,7 +84,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         None | Some(Command::Serve) => {
             logging::start(&cli.logs)?;
             let listen = cli.auth.auth_listen;
-            let config = cli.auth.resolve(cli.store, cli.tokens, cli.pairs.files())?;
+            let config = cli
+                .auth
+                .resolve(cli.store, cli.tokens, cli.pairs.files(), cli.cors)?;
             let listener: TcpListener = serve::listen("AUTH_LISTEN", listen).await?;
             crate::serve(config, listener, serve::stop_signal()?).await
         }

@@ -13,6 +13,8 @@ mod sessions;
 mod well_known;
 
 use axum::Router;
+use axum::extract::FromRef;
+use service_shell::cors::AllowedOrigins;
 use service_shell::serve::with_shell;
 
 use crate::app::AppState;
@@ -23,6 +25,7 @@ shared_claims::scopes! {
 }
 
 pub(crate) fn router(state: AppState) -> Router {
+    let cors = AllowedOrigins::from_ref(&state).layer_with_cookies();
     let routes = Router::new()
         .merge(registration::router())
         .merge(sessions::router())
@@ -32,5 +35,5 @@ pub(crate) fn router(state: AppState) -> Router {
         .merge(admin::router())
         .merge(well_known::router())
         .merge(health::router());
-    with_shell("auth-service", routes).with_state(state)
+    with_shell("auth-service", routes, cors).with_state(state)
 }

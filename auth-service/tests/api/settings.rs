@@ -116,6 +116,34 @@ fn a_refresh_token_must_live_at_least_as_long_as_an_access_token() {
 }
 
 #[test]
+fn an_allowed_origin_is_one_that_browsers_send_and_no_pattern() {
+    for (value, wrong, right) in [
+        ("*", "'*'", "name each origin"),
+        (
+            "https://app.example.com/",
+            "'https://app.example.com/'",
+            "write it as browsers do: https://app.example.com",
+        ),
+        (
+            "https://app.example.com, example.com",
+            "' example.com'",
+            "like https://app.example.com",
+        ),
+        (
+            "https://app.example.com,",
+            "''",
+            "like https://app.example.com",
+        ),
+    ] {
+        start_with(&[("CORS_ALLOWED_ORIGINS", value)]).refuses(&[
+            "CORS_ALLOWED_ORIGINS",
+            wrong,
+            right,
+        ]);
+    }
+}
+
+#[test]
 fn a_port_must_be_free() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -326,6 +354,7 @@ fn help_lists_every_setting_with_its_default_and_no_value_of_a_secret() {
         ("AUTH_REFRESH_ROTATION", "on"),
         ("AUTH_REFRESH_GRACE", "10s"),
         ("AUTH_SESSION_MAX_AGE", "30d"),
+        ("CORS_ALLOWED_ORIGINS", "none"),
         ("LOG_FORMAT", "pretty on a terminal, else json"),
         ("RUST_LOG", "info"),
     ] {

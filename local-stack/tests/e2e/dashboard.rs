@@ -13,7 +13,6 @@ use axum::response::{IntoResponse, Response};
 use resource_service::config::{AuthServiceConfig, Config as ResourceConfig};
 use serde_json::{Value, json};
 use service_shell::sqlite::DatabaseUrl;
-use shared_claims::Clock;
 use tempfile::TempDir;
 use test_support::{Client, Server, token_config};
 
@@ -67,10 +66,8 @@ impl Stack {
                 .await?)
         })
         .await;
+        let database = DatabaseUrl::file(folder.path().join("resource.db"));
         let resource = ResourceConfig {
-            database: DatabaseUrl::file(folder.path().join("resource.db")),
-            tokens: token_config(),
-            issuer_keys: None,
             auth_service: Some(AuthServiceConfig {
                 auth_url: format!("http://{}", gateway.address()).parse().unwrap(),
                 client_id: "resource-service".to_owned(),
@@ -78,7 +75,7 @@ impl Stack {
                 issuer: Some("http://127.0.0.1:8001".to_owned()),
                 feed: FeedOptions::new("dashboard"),
             }),
-            clock: Clock::system(),
+            ..ResourceConfig::new(database, token_config())
         };
         let resource = Server::start(|listener, stopped| {
             resource_service::serve(resource, listener, async {

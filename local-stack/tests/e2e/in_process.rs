@@ -126,9 +126,8 @@ impl Stack {
             silence: SILENCE,
             ..FeedOptions::new(name)
         };
+        let database = DatabaseUrl::file(self.folder.path().join(format!("{name}.db")));
         ResourceConfig {
-            database: DatabaseUrl::file(self.folder.path().join(format!("{name}.db"))),
-            issuer_keys: None,
             auth_service: Some(AuthServiceConfig {
                 auth_url: format!("http://{}", self.address)
                     .parse()
@@ -138,8 +137,8 @@ impl Stack {
                 issuer: Some("http://127.0.0.1:8001".to_owned()),
                 feed,
             }),
-            tokens,
             clock: self.clock.clone(),
+            ..ResourceConfig::new(database, tokens)
         }
     }
 

@@ -5,6 +5,7 @@ use std::fs;
 use auth_client::KeyOptions;
 use clap::Parser;
 use resource_service::config::{Config as ResourceConfig, ResourceSettings};
+use service_shell::cors::CorsSettings;
 use service_shell::keys::{KeySource, Keys};
 use service_shell::tokens::{TokenConfig, TokenSettings};
 use shared_claims::{PairAlgorithm, PrivateKey, VerifyingKeys};
@@ -100,6 +101,8 @@ async fn a_service_that_was_given_the_public_key_needs_nothing_else() {
         #[command(flatten)]
         tokens: TokenSettings,
         #[command(flatten)]
+        cors: CorsSettings,
+        #[command(flatten)]
         resource: ResourceSettings,
     }
     let (key, next) = (pair(), pair());
@@ -115,7 +118,10 @@ async fn a_service_that_was_given_the_public_key_needs_nothing_else() {
         &format!("--jwt-public-key-file={}", public.display()),
         &format!("--resource-database-url=sqlite://{}", database.display()),
     ]);
-    let mut config = settings.resource.resolve(settings.tokens).unwrap();
+    let mut config = settings
+        .resource
+        .resolve(settings.tokens, settings.cors)
+        .unwrap();
     config.clock = stack.clock.clone();
     let service = Resource::start(config).await;
     let ready = service.says_of("keys", "configured").await;

@@ -5,6 +5,8 @@ mod health;
 mod profile;
 
 use axum::Router;
+use axum::extract::FromRef;
+use service_shell::cors::AllowedOrigins;
 use service_shell::serve::with_shell;
 
 use crate::app::AppState;
@@ -15,9 +17,10 @@ shared_claims::scopes! {
 }
 
 pub(crate) fn router(state: AppState) -> Router {
+    let cors = AllowedOrigins::from_ref(&state).layer();
     let routes = Router::new()
         .merge(profile::router())
         .merge(dashboard::router())
         .merge(health::router());
-    with_shell("resource-service", routes).with_state(state)
+    with_shell("resource-service", routes, cors).with_state(state)
 }

@@ -28,6 +28,7 @@ fn settings_that_cannot_be_used_stop_the_start_with_one_line() {
         ("RESOURCE_DATABASE_URL", "postgres://x"),
         ("JWT_LEEWAY", "soon"),
         ("LOG_FORMAT", "xml"),
+        ("CORS_ALLOWED_ORIGINS", "https://app.example.com/"),
     ] {
         let program = resource_service(&folder)
             .setting("JWT_SECRET_KEY", SECRET)
@@ -53,6 +54,7 @@ fn help_lists_every_setting_with_its_default() {
         ("JWT_LEEWAY", "0s"),
         ("RESOURCE_LISTEN", "127.0.0.1:8002"),
         ("RESOURCE_DATABASE_URL", "sqlite://data/resource.db"),
+        ("CORS_ALLOWED_ORIGINS", "none"),
         ("LOG_FORMAT", "pretty on a terminal"),
         ("RUST_LOG", "info"),
     ] {

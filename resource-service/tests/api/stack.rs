@@ -32,11 +32,8 @@ impl Stack {
         change(&mut tokens);
         let database = DatabaseUrl::file(folder.path().join("resource.db"));
         let config = Config {
-            database,
-            tokens,
-            issuer_keys: None,
-            auth_service: None,
             clock: clock.clone(),
+            ..Config::new(database, tokens)
         };
         let server = serve(&config).await;
         Self {

@@ -18,6 +18,7 @@ use crate::clients::Clients;
 use crate::config::{Config, Registration};
 use crate::grants::Grants;
 use crate::hashing::Passwords;
+use crate::http::RefreshCookie;
 use crate::key_holders::{KeyHolder, KeyHolders};
 use crate::revocations::RevocationFeed;
 use crate::sessions::Sessions;
@@ -37,6 +38,7 @@ pub(crate) struct AppState {
     verifier: Verifier,
     registration: Registration,
     allowed_origins: AllowedOrigins,
+    refresh_cookie: RefreshCookie,
     revocations: RevocationFeed,
     audit_log: AuditLog,
     key_holders: KeyHolders,
@@ -130,6 +132,10 @@ impl AppState {
             sessions,
             verifier,
             registration: config.registration,
+            refresh_cookie: RefreshCookie::new(
+                config.allowed_origins.clone(),
+                config.cookie_secure,
+            ),
             allowed_origins: config.allowed_origins,
             revocations,
             audit_log: AuditLog::new(store.clone()),

@@ -127,6 +127,10 @@ pub struct AuthSettings {
     /// Sessions of one user that go on at the most: with one more, the least recently used ends
     #[arg(long, env = "AUTH_SESSIONS_PER_USER", value_name = "COUNT", default_value = "100", value_parser = sessions_per_user, global = true)]
     auth_sessions_per_user: u32,
+    /// Whether the cookie of a refresh token is for TLS alone: on, or off on a developer's machine
+    #[arg(long, env = "AUTH_COOKIE_SECURE", value_name = "SWITCH", default_value = "on", value_parser = switch,
+          action = clap::ArgAction::Set, global = true)]
+    auth_cookie_secure: bool,
     /// How long events are kept in the audit log
     #[arg(long, env = "AUTH_AUDIT_RETENTION", value_name = "DURATION", default_value = "90d", value_parser = retention, global = true)]
     auth_audit_retention: Duration,
@@ -161,6 +165,8 @@ pub struct Config {
     pub registration: Registration,
     /// Whose pages may call.
     pub allowed_origins: AllowedOrigins,
+    /// Whether the cookie of a refresh token is for TLS alone.
+    pub cookie_secure: bool,
     /// Users and clients that are to be there.
     pub bootstrap: Bootstrap,
     /// Where the time comes from.
@@ -194,6 +200,7 @@ impl Config {
             hashing: HashingLimits::default(),
             registration: Registration::Closed,
             allowed_origins: AllowedOrigins::default(),
+            cookie_secure: true,
             bootstrap: Bootstrap::default(),
             clock: Clock::system(),
         }
@@ -226,6 +233,18 @@ impl AuthSettings {
                 remedy: "let a session last at least as long as its first access token",
             });
         }
+        let allowed_origins = cors.resolve();
+        if let Some(elsewhere) = allowed_origins.first_elsewhere()
+            && !self.auth_cookie_secure
+        {
+            return Err(SettingError {
+                setting: "AUTH_COOKIE_SECURE",
+                fault: format!(
+                    "off has refresh tokens sent without TLS, and pages of {elsewhere} may have them"
+                ),
+                remedy: "use on, or allow nothing but origins on this machine",
+            });
+        }
         let limits = HashingLimits::default();
         let concurrency = self.auth_hashing_concurrency.unwrap_or(limits.concurrency);
         let tokens = tokens.resolve(pairs, Need::Signing)?;
@@ -250,7 +269,8 @@ impl AuthSettings {
                 deadline: self.auth_hashing_deadline,
             },
             registration: self.auth_registration,
-            allowed_origins: cors.resolve(),
+            allowed_origins,
+            cookie_secure: self.auth_cookie_secure,
             bootstrap: self
                 .auth_bootstrap_file
                 .map_or_else(|| Ok(Bootstrap::default()), |file| Bootstrap::read(&file))?,

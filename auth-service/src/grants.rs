@@ -12,7 +12,7 @@ use shared_claims::{
 };
 
 use crate::clients::{Client, Clients};
-use crate::sessions::{RefreshError, Sessions};
+use crate::sessions::{Delivery, RefreshError, Sessions};
 
 /// The grant type of RFC 8693 section 2.1.
 pub(crate) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -105,7 +105,7 @@ impl Grants {
         Ok(self.issue(claims))
     }
 
-    /// A pair for a user's refresh token (RFC 6749 section 6), by the rules of `POST /refresh`.
+    /// A pair for a user's refresh token (RFC 6749 section 6), by the rules of `POST /refresh`; for none that goes in a cookie.
     pub(crate) async fn refresh(
         &self,
         token: &str,
@@ -113,7 +113,10 @@ impl Grants {
         ip: Option<IpAddr>,
     ) -> Result<TokenPair, GrantError> {
         let claims = self.verifier.refresh(token).map_err(RefreshError::from)?;
-        Ok(self.sessions.refresh(&claims, asked, ip).await?)
+        Ok(self
+            .sessions
+            .refresh(&claims, Delivery::Header, asked, ip)
+            .await?)
     }
 
     /// A token on behalf of a user (RFC 8693): with no more scope than the user's own, and never that to administer; for no
@@ -225,7 +228,8 @@ impl Grants {
                 Err(_) => Ok(()),
             };
         }
-        match self.sessions.log_out(&presented, ip).await {
+        // However its tokens go: whoever holds one has reason to end the session.
+        match self.sessions.log_out(&presented, None, ip).await {
             Err(RefreshError::Storage(error)) => Err(error.into()),
             _ => Ok(()),
         }

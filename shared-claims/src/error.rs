@@ -96,6 +96,9 @@ pub enum InvalidToken {
     /// `nbf` is still to come.
     #[error("the token is not good yet")]
     NotYet,
+    /// A refresh token that goes in a cookie came in a header, or the reverse.
+    #[error("the refresh token came another way than its session's tokens go")]
+    Delivery,
     /// The refresh token's `jti` is not the one that its session derives for that generation.
     #[error("the refresh token was not derived by its session")]
     Forged,

@@ -6,50 +6,60 @@ use std::ops::Deref;
 
 use axum::extract::{ConnectInfo, FromRef, FromRequestParts};
 use http::request::Parts;
-use shared_claims::extract::{CallerLog, bearer_token};
+use shared_claims::extract::CallerLog;
 use shared_claims::{
     AccessClaims, Caller, CallerKind, Presented, RefreshClaims, Requirement, TokenError, Verifier,
 };
 
 use super::error::Error;
+use super::refresh_cookie::RefreshCookie;
 use crate::grants::Grants;
+use crate::sessions::Delivery;
 
-/// A refresh token that is signed and unexpired. What it is good for, its session says.
-pub(super) struct RefreshCaller(pub(super) RefreshClaims);
+/// A refresh token that is signed and unexpired, and the way that it came. What it is good for, its session says.
+pub(super) struct RefreshCaller(pub(super) RefreshClaims, pub(super) Delivery);
 
 impl<S: Send + Sync> FromRequestParts<S> for RefreshCaller
 where
     Verifier: FromRef<S>,
+    RefreshCookie: FromRef<S>,
 {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        let claims = Verifier::from_ref(state).refresh(bearer_token(&parts.headers)?)?;
+        let (token, delivery) = RefreshCookie::from_ref(state).presented(&parts.headers)?;
+        let claims = Verifier::from_ref(state).refresh(token)?;
         if let Some(log) = parts.extensions.get::<CallerLog>() {
             log.note(&claims.subject, Some(&claims.session));
         }
-        Ok(Self(claims))
+        Ok(Self(claims, delivery))
     }
 }
 
-/// A token of either kind that is signed and unexpired.
-pub(super) struct AnyToken(pub(super) Presented);
+/// A token of either kind that is signed and unexpired, and the way that it came. In the cookie there are refresh tokens alone.
+pub(super) struct AnyToken(pub(super) Presented, pub(super) Delivery);
 
 impl<S: Send + Sync> FromRequestParts<S> for AnyToken
 where
     Verifier: FromRef<S>,
+    RefreshCookie: FromRef<S>,
 {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        let presented = Verifier::from_ref(state).either(bearer_token(&parts.headers)?)?;
+        let (token, delivery) = RefreshCookie::from_ref(state).presented(&parts.headers)?;
+        let verifier = Verifier::from_ref(state);
+        let presented = match delivery {
+            Delivery::Header => verifier.either(token)?,
+            Delivery::Cookie => Presented::Refresh(verifier.refresh(token)?),
+        };
         if let Some(log) = parts.extensions.get::<CallerLog>() {
             match &presented {
                 Presented::Access(claims) => log.note(&claims.subject, claims.session.as_ref()),
                 Presented::Refresh(claims) => log.note(&claims.subject, Some(&claims.session)),
             }
         }
-        Ok(Self(presented))
+        Ok(Self(presented, delivery))
     }
 }
 

@@ -26,6 +26,10 @@ pub(super) enum Error {
     Token(#[from] TokenError),
     #[error("{}", RefreshError::Reused)]
     RefreshTokenReused,
+    #[error("Present one token, in the Authorization header or in the cookie")]
+    SeveralTokens,
+    #[error("Pages of this origin may not use the refresh cookie")]
+    OriginNotAllowed,
     #[error("That username is taken")]
     UsernameTaken,
     #[error("That client id is taken")]
@@ -118,6 +122,10 @@ impl IntoResponse for Error {
                     Problem::new(StatusCode::UNAUTHORIZED, "refresh_token_reused", sentence),
                 )
                     .into_response()
+            }
+            Self::SeveralTokens => Problem::invalid_request(sentence).into_response(),
+            Self::OriginNotAllowed => {
+                Problem::new(StatusCode::FORBIDDEN, "origin_not_allowed", sentence).into_response()
             }
             Self::UsernameTaken => {
                 Problem::new(StatusCode::CONFLICT, "username_taken", sentence).into_response()

@@ -7,6 +7,7 @@ mod error;
 mod health;
 mod oauth;
 mod path;
+mod refresh_cookie;
 mod registration;
 mod revocations;
 mod sessions;
@@ -18,6 +19,7 @@ use service_shell::cors::AllowedOrigins;
 use service_shell::serve::with_shell;
 
 use crate::app::AppState;
+pub(crate) use refresh_cookie::RefreshCookie;
 
 shared_claims::scopes! {
     Admin = "admin",

@@ -19,10 +19,11 @@ use shared_claims::{SessionId, TokenError};
 use super::credentials::{AnyToken, InPerson, LiveCaller, Peer, RefreshCaller};
 use super::error::Error;
 use super::path::Named;
+use super::refresh_cookie::RefreshCookie;
 use crate::app::AppState;
 use crate::audit::Author;
 use crate::password::Password;
-use crate::sessions::{EndReason, Origin, Session, Sessions};
+use crate::sessions::{Delivery, EndReason, Origin, Session, Sessions};
 use crate::users::{AuthenticateError, Username, UsernameRefused, Users};
 
 /// A user agent is cut here: it is kept to be recognised, not to be parsed.
@@ -41,20 +42,39 @@ pub(super) fn router() -> Router<AppState> {
 struct Credentials {
     username: Option<String>,
     password: Option<SecretString>,
+    delivery: Option<String>,
 }
 
-/// A pair that no cache keeps (RFC 6749 section 5.1).
-struct Issued(TokenPair);
+/// A pair that no cache keeps (RFC 6749 section 5.1), its refresh token in the cookie if that is the session's way.
+struct Issued {
+    pair: TokenPair,
+    cookie: Option<RefreshCookie>,
+}
 
 impl IntoResponse for Issued {
+    fn into_response(mut self) -> Response {
+        let cookies = self.cookie.and_then(|cookie| {
+            let token = self.pair.refresh_token.take()?;
+            Some(cookie.set(&token, self.pair.refresh_expires_in.unwrap_or_default()))
+        });
+        let uncached = [(CACHE_CONTROL, "no-store")];
+        (cookies.unwrap_or_default(), uncached, Json(self.pair)).into_response()
+    }
+}
+
+/// The caller's session is over: a browser that has its refresh token may forget it.
+struct SignedOut(RefreshCookie);
+
+impl IntoResponse for SignedOut {
     fn into_response(self) -> Response {
-        ([(CACHE_CONTROL, "no-store")], Json(self.0)).into_response()
+        (StatusCode::NO_CONTENT, self.0.clear()).into_response()
     }
 }
 
 async fn log_in(
     State(users): State<Users>,
     State(sessions): State<Sessions>,
+    State(cookie): State<RefreshCookie>,
     Extension(log): Extension<CallerLog>,
     Peer(ip): Peer,
     headers: HeaderMap,
@@ -67,35 +87,48 @@ async fn log_in(
     let password = fields.required("password", credentials.password, |text| {
         Password::presented(&text)
     });
-    let (username, password) = fields.finish(username.zip(password))?;
+    let delivery = fields.required(
+        "delivery",
+        credentials.delivery.as_deref().or(Some("header")),
+        |text| Delivery::parse(text).ok_or("Must be header or cookie."),
+    );
+    let ((username, password), delivery) = fields.finish(username.zip(password).zip(delivery))?;
+    if delivery == Delivery::Cookie {
+        cookie.guard(&headers)?;
+    }
 
     let by = Author::anybody(ip);
     let user = users.authenticate(username, password, &by).await?;
     let user_agent = user_agent(&headers);
     let origin = Origin { user_agent, ip };
     let (session, pair) = sessions
-        .start(&user, origin)
+        .start(&user, origin, delivery)
         .await?
         .ok_or(AuthenticateError::ChangedMeanwhile)?;
     log.note(&user.id, Some(&session));
-    Ok(Issued(pair))
+    let cookie = (delivery == Delivery::Cookie).then_some(cookie);
+    Ok(Issued { pair, cookie })
 }
 
 async fn refresh(
     State(sessions): State<Sessions>,
+    State(cookie): State<RefreshCookie>,
     Peer(ip): Peer,
-    RefreshCaller(presented): RefreshCaller,
+    RefreshCaller(presented, by): RefreshCaller,
 ) -> Result<Issued, Error> {
-    Ok(Issued(sessions.refresh(&presented, None, ip).await?))
+    let pair = sessions.refresh(&presented, by, None, ip).await?;
+    let cookie = (by == Delivery::Cookie).then_some(cookie);
+    Ok(Issued { pair, cookie })
 }
 
 async fn log_out(
     State(sessions): State<Sessions>,
+    State(cookie): State<RefreshCookie>,
     Peer(ip): Peer,
-    AnyToken(presented): AnyToken,
-) -> Result<StatusCode, Error> {
-    sessions.log_out(&presented, ip).await?;
-    Ok(StatusCode::NO_CONTENT)
+    AnyToken(presented, by): AnyToken,
+) -> Result<SignedOut, Error> {
+    sessions.log_out(&presented, Some(by), ip).await?;
+    Ok(SignedOut(cookie))
 }
 
 #[derive(Serialize)]
@@ -164,9 +197,10 @@ async fn end(
 
 async fn end_all(
     State(sessions): State<Sessions>,
+    State(cookie): State<RefreshCookie>,
     caller: LiveCaller<(User, InPerson)>,
     Peer(ip): Peer,
-) -> Result<StatusCode, Error> {
+) -> Result<SignedOut, Error> {
     let by = Author::known(&caller.subject, ip);
     let ended = sessions
         .end_all_of(&caller.subject, EndReason::EndedByUser, &by)
@@ -175,7 +209,7 @@ async fn end_all(
     if ended == 0 {
         return Err(TokenError::Revoked.into());
     }
-    Ok(StatusCode::NO_CONTENT)
+    Ok(SignedOut(cookie))
 }
 
 /// A name with characters that no user's name has is merely unknown: whoever mistyped it learns no more than that.

@@ -28,6 +28,31 @@ pub struct RefreshRules {
     pub leeway: Duration,
 }
 
+/// How a session's refresh tokens go to and fro, from its login to its end. The other way they are not taken: what scripts never
+/// get to see is of no use to one that has got hold of it, and no page can be given somebody else's token as a cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// In bodies and headers.
+    Header,
+    /// In a cookie.
+    Cookie,
+}
+
+impl Delivery {
+    /// The delivery of this name, in a request or a row.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let all = [Self::Header, Self::Cookie];
+        all.into_iter().find(|delivery| delivery.as_str() == text)
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Cookie => "cookie",
+        }
+    }
+}
+
 /// A session as it stands in its row.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
@@ -35,6 +60,7 @@ pub(crate) struct Session {
     pub(crate) user: Subject,
     pub(crate) generation: u64,
     pub(crate) secret: SessionSecret,
+    pub(crate) delivery: Delivery,
     pub(crate) created_at: Timestamp,
     /// When the current generation was issued by a refresh; none before the first.
     pub(crate) rotated_at: Option<Timestamp>,
@@ -101,6 +127,8 @@ pub(crate) enum Verdict {
     Ahead,
     /// Its id is not the one that the session derives: somebody made it with the common secret.
     Forged,
+    /// It came another way than the session's tokens go.
+    Misdelivered,
     /// The session has ended.
     Ended,
     /// The session's time is up.
@@ -126,10 +154,14 @@ impl RefreshRules {
         &self,
         session: &Session,
         presented: &RefreshClaims,
+        by: Delivery,
         now: Timestamp,
     ) -> Verdict {
         if !session.secret.derives(presented) {
             return Verdict::Forged;
+        }
+        if session.delivery != by {
+            return Verdict::Misdelivered;
         }
         if session.ended.is_some() {
             return Verdict::Ended;
@@ -172,6 +204,7 @@ impl Session {
     pub(crate) fn begin(
         user: Subject,
         origin: Origin,
+        delivery: Delivery,
         rules: &RefreshRules,
         now: Timestamp,
     ) -> Self {
@@ -180,6 +213,7 @@ impl Session {
             user,
             generation: 0,
             secret: SessionSecret::generate(),
+            delivery,
             created_at: now,
             rotated_at: None,
             last_used_at: now,
@@ -273,6 +307,7 @@ mod tests {
         let mut session = Session::begin(
             "user".into(),
             Origin::default(),
+            Delivery::Header,
             &rules(true, 10 * SECOND),
             at(0),
         );
@@ -296,7 +331,7 @@ mod tests {
     fn the_first_refresh_after_a_login_always_rotates() {
         let session = session(0, None);
         assert_eq!(
-            rules(true, 10 * SECOND).judge(&session, &token(&session, 0), at(0)),
+            rules(true, 10 * SECOND).judge(&session, &token(&session, 0), Delivery::Header, at(0)),
             Verdict::Rotate
         );
     }
@@ -306,20 +341,30 @@ mod tests {
         let (session, rules) = (session(3, Some(1000)), rules(true, 10 * SECOND));
         for presented in [2, 3] {
             assert_eq!(
-                rules.judge(&session, &token(&session, presented), at(1000)),
+                rules.judge(
+                    &session,
+                    &token(&session, presented),
+                    Delivery::Header,
+                    at(1000)
+                ),
                 Verdict::Repeat
             );
             assert_eq!(
-                rules.judge(&session, &token(&session, presented), at(10_999)),
+                rules.judge(
+                    &session,
+                    &token(&session, presented),
+                    Delivery::Header,
+                    at(10_999)
+                ),
                 Verdict::Repeat
             );
         }
         assert_eq!(
-            rules.judge(&session, &token(&session, 2), at(11_000)),
+            rules.judge(&session, &token(&session, 2), Delivery::Header, at(11_000)),
             Verdict::Replay
         );
         assert_eq!(
-            rules.judge(&session, &token(&session, 3), at(11_000)),
+            rules.judge(&session, &token(&session, 3), Delivery::Header, at(11_000)),
             Verdict::Rotate
         );
     }
@@ -328,7 +373,12 @@ mod tests {
     fn an_older_generation_is_a_replay_even_within_the_grace() {
         let session = session(3, Some(1000));
         assert_eq!(
-            rules(true, 10 * SECOND).judge(&session, &token(&session, 1), at(1000)),
+            rules(true, 10 * SECOND).judge(
+                &session,
+                &token(&session, 1),
+                Delivery::Header,
+                at(1000)
+            ),
             Verdict::Replay
         );
     }
@@ -338,11 +388,11 @@ mod tests {
         let (session, rules) = (session(1, Some(1000)), rules(true, Duration::ZERO));
         for now in [1000, 0] {
             assert_eq!(
-                rules.judge(&session, &token(&session, 0), at(now)),
+                rules.judge(&session, &token(&session, 0), Delivery::Header, at(now)),
                 Verdict::Replay
             );
             assert_eq!(
-                rules.judge(&session, &token(&session, 1), at(now)),
+                rules.judge(&session, &token(&session, 1), Delivery::Header, at(now)),
                 Verdict::Rotate
             );
         }
@@ -352,11 +402,11 @@ mod tests {
     fn with_rotation_off_the_token_stays_good() {
         let (session, rules) = (session(0, None), rules(false, 10 * SECOND));
         assert_eq!(
-            rules.judge(&session, &token(&session, 0), at(59_999)),
+            rules.judge(&session, &token(&session, 0), Delivery::Header, at(59_999)),
             Verdict::Keep { touch: false }
         );
         assert_eq!(
-            rules.judge(&session, &token(&session, 0), at(60_000)),
+            rules.judge(&session, &token(&session, 0), Delivery::Header, at(60_000)),
             Verdict::Keep { touch: true }
         );
     }
@@ -367,14 +417,31 @@ mod tests {
         let mut token = token(&session, 0);
         token.generation = 1;
         assert_eq!(
-            rules(true, 10 * SECOND).judge(&session, &token, at(0)),
+            rules(true, 10 * SECOND).judge(&session, &token, Delivery::Header, at(0)),
             Verdict::Forged
         );
         token.id = "".into();
         assert_eq!(
-            rules(true, 10 * SECOND).judge(&session, &token, at(0)),
+            rules(true, 10 * SECOND).judge(&session, &token, Delivery::Header, at(0)),
             Verdict::Forged
         );
+    }
+
+    #[test]
+    fn a_token_that_came_another_way_is_good_for_nothing_and_changes_nothing() {
+        let rules = rules(true, 10 * SECOND);
+        for (delivery, by) in [
+            (Delivery::Header, Delivery::Cookie),
+            (Delivery::Cookie, Delivery::Header),
+        ] {
+            let mut session = session(3, None);
+            session.delivery = delivery;
+            for generation in [2, 3, 4] {
+                let verdict = rules.judge(&session, &token(&session, generation), by, at(0));
+                assert_eq!(verdict, Verdict::Misdelivered);
+                assert!(!verdict.writes());
+            }
+        }
     }
 
     #[test]
@@ -383,7 +450,13 @@ mod tests {
             session_max_age: 5000 * SECOND,
             ..rules(true, 10 * SECOND)
         };
-        let mut session = Session::begin("user".into(), Origin::default(), &rules, at(900));
+        let mut session = Session::begin(
+            "user".into(),
+            Origin::default(),
+            Delivery::Header,
+            &rules,
+            at(900),
+        );
         assert_eq!(session.expires_at, at(3_600_000));
         session.rotate(&rules, at(3_000_700));
         assert_eq!(session.expires_at, at(5_000_000));
@@ -394,7 +467,7 @@ mod tests {
         fn an_ended_session_stays_ended_whatever_comes(generation in 0..5u64, presented in 0..5u64, now in 0..100_000i64, rotation: bool) {
             let mut session = session(generation, Some(1000));
             session.ended = Some(Ended { at: at(1000), reason: "logout".to_owned() });
-            prop_assert_eq!(rules(rotation, 10 * SECOND).judge(&session, &token(&session, presented), at(now)), Verdict::Ended);
+            prop_assert_eq!(rules(rotation, 10 * SECOND).judge(&session, &token(&session, presented), Delivery::Header, at(now)), Verdict::Ended);
         }
 
         /// However the tokens seen so far are presented, and whenever: at most one rotation per grace, and a token that
@@ -406,7 +479,7 @@ mod tests {
             for (behind, passed) in steps {
                 now += passed;
                 let presented = token(&session, session.generation.saturating_sub(behind));
-                match rules.judge(&session, &presented, at(now)) {
+                match rules.judge(&session, &presented, Delivery::Header, at(now)) {
                     Verdict::Rotate => {
                         prop_assert!(session.rotated_at.is_none_or(|rotated_at| rotated_at + rules.grace <= at(now)));
                         session.rotate(&rules, at(now));

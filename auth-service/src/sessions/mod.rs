@@ -18,7 +18,7 @@ use shared_claims::{
 };
 
 pub use self::lifecycle::RefreshRules;
-pub(crate) use self::lifecycle::{EndReason, Ended, Session, SessionSecret, Verdict};
+pub(crate) use self::lifecycle::{Delivery, EndReason, Ended, Session, SessionSecret, Verdict};
 use crate::audit::Author;
 use crate::storage::Store;
 use crate::users::User;
@@ -90,9 +90,10 @@ impl Sessions {
         &self,
         user: &User,
         origin: Origin,
+        delivery: Delivery,
     ) -> Result<Option<(SessionId, TokenPair)>, StorageError> {
         let now = self.clock.now();
-        let session = Session::begin(user.id.clone(), origin, &self.policy.refresh, now);
+        let session = Session::begin(user.id.clone(), origin, delivery, &self.policy.refresh, now);
         if !self
             .store
             .start_session(&session, &user.password_hash, self.policy.most_per_user)
@@ -112,13 +113,14 @@ impl Sessions {
     pub(crate) async fn refresh(
         &self,
         presented: &RefreshClaims,
+        by: Delivery,
         asked: Option<Scope>,
         ip: Option<IpAddr>,
     ) -> Result<TokenPair, RefreshError> {
         let (rules, now) = (&self.policy.refresh, self.clock.now());
         if let Some(asked) = &asked {
             // Before anything is written: a request that asks for too much must not use up the token.
-            let judged = self.store.judge_session(presented, rules, now).await?;
+            let judged = self.store.judge_session(presented, by, rules, now).await?;
             let allowed = judged.map(|(_, _, user)| self.scope_of(&user).covers(asked));
             if allowed == Some(false) {
                 return Err(RefreshError::ScopeTooWide);
@@ -126,7 +128,7 @@ impl Sessions {
         }
         let refreshed = self
             .store
-            .refresh_session(presented, rules, ip, now)
+            .refresh_session(presented, by, rules, ip, now)
             .await?;
         let (verdict, session, user) = refreshed.ok_or(TokenError::Revoked)?;
         let scope = asked.unwrap_or_else(|| self.scope_of(&user).clone());
@@ -152,18 +154,20 @@ impl Sessions {
                 Err(TokenError::Revoked.into())
             }
             Verdict::Forged => Err(TokenError::from(InvalidToken::Forged).into()),
+            Verdict::Misdelivered => Err(TokenError::from(InvalidToken::Delivery).into()),
             Verdict::Ended => Err(TokenError::Revoked.into()),
             Verdict::Expired => Err(TokenError::Expired.into()),
         }
     }
 
-    /// The user whom a refresh token would be answered for just now.
+    /// The user whom a refresh token that comes in a body would be answered for just now.
     pub(crate) async fn answers(
         &self,
         presented: &RefreshClaims,
     ) -> Result<Option<User>, StorageError> {
         let (rules, now) = (&self.policy.refresh, self.clock.now());
-        let judged = self.store.judge_session(presented, rules, now).await?;
+        let by = Delivery::Header;
+        let judged = self.store.judge_session(presented, by, rules, now).await?;
         let good = |verdict| {
             matches!(
                 verdict,
@@ -173,10 +177,11 @@ impl Sessions {
         Ok(judged.and_then(|(verdict, _, user)| good(verdict).then_some(user)))
     }
 
-    /// Ends the session of a token of either kind.
+    /// Ends the session of a token of either kind; of a refresh token that came this way, or any way.
     pub(crate) async fn log_out(
         &self,
         presented: &Presented,
+        by: Option<Delivery>,
         ip: Option<IpAddr>,
     ) -> Result<(), RefreshError> {
         let now = self.clock.now();
@@ -199,6 +204,9 @@ impl Sessions {
                     .ok_or(TokenError::Revoked)?;
                 if !session.secret.derives(claims) {
                     return Err(TokenError::from(InvalidToken::Forged).into());
+                }
+                if by.is_some_and(|by| by != session.delivery) {
+                    return Err(TokenError::from(InvalidToken::Delivery).into());
                 }
                 &claims.session
             }

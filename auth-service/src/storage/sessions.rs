@@ -13,7 +13,7 @@ use super::users::UserRow;
 use super::{Store, inconsistent, time};
 use crate::audit::{Author, Happening, Note};
 use crate::hashing::PasswordHash;
-use crate::sessions::{EndReason, Ended, RefreshRules, Session, SessionSecret, Verdict};
+use crate::sessions::{Delivery, EndReason, Ended, RefreshRules, Session, SessionSecret, Verdict};
 use crate::users::User;
 
 #[derive(sqlx::FromRow)]
@@ -22,6 +22,7 @@ struct SessionRow {
     user_id: String,
     generation: i64,
     secret: String,
+    delivery: String,
     created_at: i64,
     rotated_at: Option<i64>,
     last_used_at: i64,
@@ -48,6 +49,7 @@ impl TryFrom<SessionRow> for Session {
             user: row.user_id.into(),
             generation: row.generation.try_into().map_err(|_| wrong("generation"))?,
             secret: SessionSecret::parse(&row.secret).ok_or_else(|| wrong("secret"))?,
+            delivery: Delivery::parse(&row.delivery).ok_or_else(|| wrong("delivery"))?,
             created_at: time(row.created_at, "created_at")?,
             rotated_at: row
                 .rotated_at
@@ -97,12 +99,13 @@ impl Store {
                     return Ok(false);
                 }
                 sqlx::query(
-                    "insert into sessions (id, user_id, generation, secret, created_at, last_used_at, expires_at, user_agent, ip)
-                     values ($1, $2, 0, $3, $4, $4, $5, $6, $7)",
+                    "insert into sessions (id, user_id, generation, secret, delivery, created_at, last_used_at, expires_at, user_agent, ip)
+                     values ($1, $2, 0, $3, $4, $5, $5, $6, $7, $8)",
                 )
                 .bind(session.id.as_str())
                 .bind(session.user.as_str())
                 .bind(session.secret.to_text().as_str())
+                .bind(session.delivery.as_str())
                 .bind(session.created_at.as_millisecond())
                 .bind(session.expires_at.as_millisecond())
                 .bind(session.user_agent)
@@ -121,8 +124,8 @@ impl Store {
 
     pub(crate) async fn session(&self, id: &SessionId) -> Result<Option<Session>, StorageError> {
         let row: Option<SessionRow> = sqlx::query_as(
-            "select id, user_id, generation, secret, created_at, rotated_at, last_used_at, expires_at, revoked_at, revoked_reason,
-                    user_agent, ip
+            "select id, user_id, generation, secret, delivery, created_at, rotated_at, last_used_at, expires_at, revoked_at,
+                    revoked_reason, user_agent, ip
                from sessions
               where id = $1",
         )
@@ -136,13 +139,14 @@ impl Store {
     pub(crate) async fn judge_session(
         &self,
         presented: &RefreshClaims,
+        by: Delivery,
         rules: &RefreshRules,
         now: Timestamp,
     ) -> Result<Option<(Verdict, Session, User)>, StorageError> {
         let mut reader = self.database.readers.acquire().await?;
         let found = session_and_user(&mut reader, &presented.session).await?;
         Ok(found.map(|(session, user)| {
-            let verdict = judge(rules, &session, &user, presented, now);
+            let verdict = judge(rules, &session, &user, presented, by, now);
             (verdict, session, user)
         }))
     }
@@ -153,11 +157,12 @@ impl Store {
     pub(crate) async fn refresh_session(
         &self,
         presented: &RefreshClaims,
+        by: Delivery,
         rules: &RefreshRules,
         ip: Option<IpAddr>,
         now: Timestamp,
     ) -> Result<Option<(Verdict, Session, User)>, StorageError> {
-        let judged = self.judge_session(presented, rules, now).await?;
+        let judged = self.judge_session(presented, by, rules, now).await?;
         if judged
             .as_ref()
             .is_none_or(|(verdict, _, _)| !verdict.writes())
@@ -172,7 +177,7 @@ impl Store {
                 else {
                     return Ok(None);
                 };
-                let verdict = judge(&rules, &session, &user, &presented, now);
+                let verdict = judge(&rules, &session, &user, &presented, by, now);
                 match verdict {
                     Verdict::Rotate => {
                         session.rotate(&rules, now);
@@ -196,6 +201,7 @@ impl Store {
                             .await?;
                     }
                     Verdict::Repeat
+                    | Verdict::Misdelivered
                     | Verdict::Keep { touch: false }
                     | Verdict::Ended
                     | Verdict::Expired => {}
@@ -256,8 +262,8 @@ impl Store {
         let rows: Vec<Row> = match of {
             Some(user) => {
                 sqlx::query_as(
-                    "select sessions.id, user_id, generation, secret, sessions.created_at, rotated_at, last_used_at, expires_at,
-                            revoked_at, revoked_reason, user_agent, ip, username
+                    "select sessions.id, user_id, generation, secret, delivery, sessions.created_at, rotated_at, last_used_at,
+                            expires_at, revoked_at, revoked_reason, user_agent, ip, username
                        from sessions join users on users.id = user_id
                       where revoked_at is null and expires_at > $1 and user_id = $2
                       order by last_used_at desc, sessions.id",
@@ -269,8 +275,8 @@ impl Store {
             }
             None => {
                 sqlx::query_as(
-                    "select sessions.id, user_id, generation, secret, sessions.created_at, rotated_at, last_used_at, expires_at,
-                            revoked_at, revoked_reason, user_agent, ip, username
+                    "select sessions.id, user_id, generation, secret, delivery, sessions.created_at, rotated_at, last_used_at,
+                            expires_at, revoked_at, revoked_reason, user_agent, ip, username
                        from sessions join users on users.id = user_id
                       where revoked_at is null and expires_at > $1
                       order by last_used_at desc, sessions.id",
@@ -312,10 +318,11 @@ fn judge(
     session: &Session,
     user: &User,
     presented: &RefreshClaims,
+    by: Delivery,
     now: Timestamp,
 ) -> Verdict {
-    match rules.judge(session, presented, now) {
-        Verdict::Forged => Verdict::Forged,
+    match rules.judge(session, presented, by, now) {
+        refused @ (Verdict::Forged | Verdict::Misdelivered) => refused,
         _ if user.disabled_at.is_some() => Verdict::Ended,
         verdict => verdict,
     }
@@ -333,8 +340,8 @@ async fn session_and_user(
         user: UserRow,
     }
     let row: Option<Row> = sqlx::query_as(
-        "select sessions.id, user_id, generation, secret, sessions.created_at, rotated_at, last_used_at, expires_at, revoked_at,
-                revoked_reason, user_agent, ip,
+        "select sessions.id, user_id, generation, secret, delivery, sessions.created_at, rotated_at, last_used_at, expires_at,
+                revoked_at, revoked_reason, user_agent, ip,
                 username, password_hash, scope, users.created_at as user_created_at, last_login_at, disabled_at
            from sessions join users on users.id = user_id
           where sessions.id = $1",

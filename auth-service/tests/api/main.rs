@@ -10,6 +10,7 @@ mod admin;
 mod audit;
 mod clients;
 mod commands;
+mod cookies;
 mod errors;
 mod feed;
 mod health;

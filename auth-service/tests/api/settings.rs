@@ -144,6 +144,18 @@ fn an_allowed_origin_is_one_that_browsers_send_and_no_pattern() {
 }
 
 #[test]
+fn a_refresh_cookie_goes_without_tls_to_pages_of_this_machine_alone() {
+    let off = ("AUTH_COOKIE_SECURE", "off");
+    let elsewhere = "http://localhost:3000,https://app.example.com";
+    start_with(&[off, ("CORS_ALLOWED_ORIGINS", elsewhere)]).refuses(&[
+        "AUTH_COOKIE_SECURE",
+        "pages of https://app.example.com",
+        "use on",
+    ]);
+    start_with(&[("AUTH_COOKIE_SECURE", "maybe")]).refuses(&["AUTH_COOKIE_SECURE", "on or off"]);
+}
+
+#[test]
 fn a_port_must_be_free() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -354,6 +366,7 @@ fn help_lists_every_setting_with_its_default_and_no_value_of_a_secret() {
         ("AUTH_REFRESH_ROTATION", "on"),
         ("AUTH_REFRESH_GRACE", "10s"),
         ("AUTH_SESSION_MAX_AGE", "30d"),
+        ("AUTH_COOKIE_SECURE", "on"),
         ("CORS_ALLOWED_ORIGINS", "none"),
         ("LOG_FORMAT", "pretty on a terminal, else json"),
         ("RUST_LOG", "info"),

@@ -80,6 +80,14 @@ export class TokenpairClient {
     accessToken(how?: {
         signal?: AbortSignal | undefined;
     } | undefined): Promise<string>;
+    /**
+     * A new access token now, whatever is left of the one at hand: for what has changed since, like the user's scope.
+     * @param {{signal?: AbortSignal}} [how]
+     * @returns {Promise<Token>}
+     */
+    renew(how?: {
+        signal?: AbortSignal | undefined;
+    } | undefined): Promise<Token>;
     /** Lets go of what connects this page to the others. The session goes on. */
     close(): void;
     #private;

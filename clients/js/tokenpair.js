@@ -294,6 +294,17 @@ export class TokenpairClient {
     return (await this.#usable(how.signal)).access;
   }
 
+  /**
+   * A new access token now, whatever is left of the one at hand: for what has changed since, like the user's scope.
+   * @param {{signal?: AbortSignal}} [how]
+   * @returns {Promise<Token>}
+   */
+  async renew(how = {}) {
+    if (!this.#held && !this.#mayHaveSession()) throw new SignedOutError();
+    await this.#refresh(this.#held, how.signal);
+    return /** @type {Token} */ (this.token);
+  }
+
   /** Lets go of what connects this page to the others. The session goes on. */
   close() {
     this.#channel?.close();

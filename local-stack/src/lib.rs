@@ -103,6 +103,9 @@ pub async fn run(mut cli: Cli, given: &ArgMatches) -> anyhow::Result<()> {
         published.set_path("/.well-known/jwks.json");
         cli.resource.jwt_jwks_url = Some(published);
     }
+    if cli.resource.auth_public_url.is_none() && default("jwt_issuer") {
+        cli.resource.auth_public_url = Some(cli.resource.auth_url.clone());
+    }
     if cli.cors.is_empty() {
         // The demo page, which is resource-service's, calls auth-service too.
         let page = format!("http://{}", health::reachable(resource_address));

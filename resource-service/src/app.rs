@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use crate::accounts::Accounts;
 use crate::config::{AuthServiceConfig, Config};
 use crate::dashboard::Dashboards;
+use crate::http::Page;
 use crate::profiles::Profiles;
 use crate::storage::Store;
 
@@ -23,6 +24,7 @@ pub(crate) struct AppState {
     fetched: Fetched,
     feed: Feed,
     allowed_origins: AllowedOrigins,
+    page: Page,
     store: Store,
     clock: Clock,
     #[from_ref(skip)]
@@ -92,6 +94,7 @@ impl AppState {
             fetched: Fetched(issuer_keys.map(Arc::new)),
             feed: Feed(subscription.map(Arc::new)),
             allowed_origins: config.allowed_origins,
+            page: Page::new(&config.auth_public_url),
             keys: Arc::new(keys),
             store,
             clock: config.clock,

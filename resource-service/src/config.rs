@@ -55,6 +55,15 @@ pub struct ResourceSettings {
         global = true
     )]
     pub auth_url: Url,
+    /// Where browsers reach auth-service, for the demo page [default: JWT_ISSUER if it is an address, else AUTH_URL]
+    #[arg(
+        long,
+        env = "AUTH_PUBLIC_URL",
+        value_name = "URL",
+        value_parser = web_address,
+        global = true
+    )]
+    pub auth_public_url: Option<Url>,
     /// Service account to call auth-service with; without one no such call is made
     #[arg(long, env = "RESOURCE_CLIENT_ID", value_name = "ID", global = true)]
     pub resource_client_id: Option<String>,
@@ -109,6 +118,8 @@ pub struct Config {
     pub auth_service: Option<AuthServiceConfig>,
     /// Whose pages may call.
     pub allowed_origins: AllowedOrigins,
+    /// Where browsers reach auth-service, for the demo page.
+    pub auth_public_url: Url,
     /// Where the time comes from.
     pub clock: Clock,
 }
@@ -130,6 +141,9 @@ pub struct AuthServiceConfig {
 
 impl Config {
     /// The default settings, with what has no default: for whoever starts the service from Rust.
+    ///
+    /// # Panics
+    /// Never: the default address is one.
     #[must_use]
     pub fn new(database: DatabaseUrl, tokens: TokenConfig) -> Self {
         Self {
@@ -138,6 +152,7 @@ impl Config {
             issuer_keys: None,
             auth_service: None,
             allowed_origins: AllowedOrigins::default(),
+            auth_public_url: web_address("http://127.0.0.1:8001").expect("it is an address"),
             clock: Clock::system(),
         }
     }
@@ -176,6 +191,11 @@ impl ResourceSettings {
             "RESOURCE_CLIENT_SECRET_FILE",
             self.resource_client_secret_file.as_deref(),
         )?;
+        let issuer = tokens.parties.issuer();
+        let auth_public_url = self
+            .auth_public_url
+            .or_else(|| web_address(issuer?).ok())
+            .unwrap_or_else(|| self.auth_url.clone());
         let strict = self.resource_revocation == Revocation::Strict;
         let auth_service = match (self.resource_client_id, secret) {
             (Some(client_id), Some(client_secret)) => Some(AuthServiceConfig {
@@ -214,6 +234,7 @@ impl ResourceSettings {
             issuer_keys: self.jwt_jwks_url.map(KeyOptions::new),
             auth_service,
             allowed_origins: cors.resolve(),
+            auth_public_url,
             ..Config::new(self.resource_database_url, tokens)
         })
     }

@@ -79,6 +79,7 @@ describe('signing in', () => {
 
   it('is needed before anything is fetched', async () => {
     const page = open();
+    await assert.rejects(page.renew(), SignedOutError);
     await assert.rejects(page.fetch(profile()), SignedOutError);
     await assert.rejects(page.accessToken(), SignedOutError);
     assert.deepEqual(services.log, []);
@@ -120,6 +121,13 @@ describe('refreshing', () => {
     assert.equal(answer.status, 200);
     assert.equal(services.count('POST /refresh'), 1);
     assert.deepEqual(page.heard.tokens, ['login', 'refresh']);
+  });
+
+  it('comes when it is asked for', async () => {
+    const page = await signedIn();
+    const { jti } = page.token.claims;
+    assert.notEqual((await page.renew()).claims.jti, jti);
+    assert.equal(services.count('POST /refresh'), 1);
   });
 
   it('comes in the last fifth of a short life', async () => {

@@ -2,6 +2,7 @@
 
 mod dashboard;
 mod health;
+mod page;
 mod profile;
 
 use axum::Router;
@@ -10,6 +11,7 @@ use service_shell::cors::AllowedOrigins;
 use service_shell::serve::with_shell;
 
 use crate::app::AppState;
+pub(crate) use page::Page;
 
 shared_claims::scopes! {
     ProfileRead = "profile:read",
@@ -21,6 +23,7 @@ pub(crate) fn router(state: AppState) -> Router {
     let routes = Router::new()
         .merge(profile::router())
         .merge(dashboard::router())
-        .merge(health::router());
+        .merge(health::router())
+        .merge(page::router());
     with_shell("resource-service", routes, cors).with_state(state)
 }

@@ -7,6 +7,7 @@
 
 mod dashboard;
 mod errors;
+mod page;
 mod profile;
 mod settings;
 mod stack;

@@ -2,7 +2,7 @@ use tempfile::tempdir;
 use test_support::program::{Program, free_address};
 use test_support::{Client, SECRET};
 
-fn resource_service(folder: &tempfile::TempDir) -> Program {
+pub(crate) fn resource_service(folder: &tempfile::TempDir) -> Program {
     Program::new(env!("CARGO_BIN_EXE_resource-service"), folder.path())
 }
 
@@ -29,6 +29,7 @@ fn settings_that_cannot_be_used_stop_the_start_with_one_line() {
         ("JWT_LEEWAY", "soon"),
         ("LOG_FORMAT", "xml"),
         ("CORS_ALLOWED_ORIGINS", "https://app.example.com/"),
+        ("AUTH_PUBLIC_URL", "auth"),
     ] {
         let program = resource_service(&folder)
             .setting("JWT_SECRET_KEY", SECRET)

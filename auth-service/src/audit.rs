@@ -41,6 +41,8 @@ pub(crate) enum Happening {
     SecretRolledBack,
     /// Secrets whose last token has expired verify no more.
     SecretDropped,
+    /// A backup took the place of the database.
+    DatabaseRestored,
 }
 
 impl Happening {
@@ -68,6 +70,7 @@ impl Happening {
             Self::SecretRotated => "secret_rotated",
             Self::SecretRolledBack => "secret_rolled_back",
             Self::SecretDropped => "secret_dropped",
+            Self::DatabaseRestored => "database_restored",
         }
     }
 }

@@ -7,6 +7,7 @@ mod accounts;
 mod app;
 pub mod config;
 mod dashboard;
+pub mod database;
 mod http;
 mod profiles;
 mod storage;

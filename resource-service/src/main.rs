@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use resource_service::config::ResourceSettings;
+use resource_service::database::{self, DatabaseCommand};
 use service_shell::cors::CorsSettings;
 use service_shell::settings::{self, LogSettings};
 use service_shell::tokens::TokenSettings;
@@ -35,6 +36,9 @@ struct Cli {
 enum Command {
     /// Serve (the same as no command)
     Serve,
+    /// Back up and restore the database
+    #[command(subcommand)]
+    Database(DatabaseCommand),
     /// Ask the service that listens on RESOURCE_LISTEN whether it is ready (for containers)
     Healthcheck,
 }
@@ -55,6 +59,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             let config = cli.resource.resolve(cli.tokens, cli.cors)?;
             let listener = serve::listen("RESOURCE_LISTEN", listen).await?;
             resource_service::serve(config, listener, serve::stop_signal()?).await
+        }
+        Some(Command::Database(command)) => {
+            database::run(command, &cli.resource.resource_database_url).await
         }
         Some(Command::Healthcheck) => health::check(cli.resource.resource_listen).await,
     }

@@ -8,7 +8,10 @@ use sqlx::migrate::Migrator;
 
 use crate::profiles::{Bio, DisplayName, Profile};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/resource");
+/// The setting that says where the store is.
+pub(crate) const SETTING: &str = "RESOURCE_DATABASE_URL";
+
+pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/resource");
 
 /// Profiles, in a SQLite file.
 #[derive(Clone, Debug)]
@@ -23,9 +26,7 @@ struct ProfileRow {
 
 impl Store {
     pub(crate) async fn open(url: &DatabaseUrl) -> Result<Self, SettingError> {
-        Ok(Self(
-            Database::open("RESOURCE_DATABASE_URL", url, &MIGRATIONS).await?,
-        ))
+        Ok(Self(Database::open(SETTING, url, &MIGRATIONS).await?))
     }
 
     /// Whether the store can be read and written.

@@ -2,6 +2,7 @@
 
 mod audit;
 mod client;
+mod database;
 mod secret;
 mod session;
 mod user;
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 
 use self::audit::AuditCommand;
 use self::client::ClientCommand;
+use self::database::DatabaseCommand;
 use self::secret::SecretCommand;
 use self::session::SessionCommand;
 use self::user::UserCommand;
@@ -70,6 +72,9 @@ enum Command {
     /// Make keys, and change the one that tokens are signed with
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// Back up and restore the database
+    #[command(subcommand)]
+    Database(DatabaseCommand),
     /// Ask the service that listens on `AUTH_LISTEN` whether it is ready (for containers)
     Healthcheck,
 }
@@ -90,6 +95,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
             let listener: TcpListener = serve::listen("AUTH_LISTEN", listen).await?;
             crate::serve(config, listener, serve::stop_signal()?).await
         }
+        Some(Command::Database(command)) => database::run(command, &database).await,
         Some(Command::Healthcheck) => health::check(cli.auth.auth_listen).await,
         Some(Command::Secret(command)) => {
             let source = cli.tokens.source(cli.pairs.files(), Need::Signing);

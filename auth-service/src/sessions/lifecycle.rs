@@ -94,6 +94,8 @@ pub(crate) enum EndReason {
     UserRemoved,
     /// The user has newer ones.
     TooManySessions,
+    /// The database was set back to a backup, which does not know what has ended since.
+    DatabaseRestored,
 }
 
 impl EndReason {
@@ -108,6 +110,7 @@ impl EndReason {
             Self::UserDisabled => "user_disabled",
             Self::UserRemoved => "user_removed",
             Self::TooManySessions => "too_many_sessions",
+            Self::DatabaseRestored => "database_restored",
         }
     }
 }

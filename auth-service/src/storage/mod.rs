@@ -4,6 +4,7 @@ mod audit;
 mod clients;
 mod key_holders;
 mod key_rotation;
+mod restored;
 mod revocations;
 mod sessions;
 mod users;
@@ -18,7 +19,10 @@ use sqlx::SqliteConnection;
 use sqlx::migrate::Migrator;
 use tokio::sync::Notify;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/auth");
+pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/auth");
+
+/// The setting that says where the store is.
+pub(crate) const SETTING: &str = "AUTH_DATABASE_URL";
 
 /// Users, their sessions and what became of them, in a SQLite file.
 #[derive(Clone, Debug)]
@@ -30,13 +34,13 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) async fn open(url: &DatabaseUrl) -> Result<Self, SettingError> {
-        let database = Database::open("AUTH_DATABASE_URL", url, &MIGRATIONS);
+        let database = Database::open(SETTING, url, &MIGRATIONS);
         Ok(Self::new(database.await?))
     }
 
     /// Opens a store that is there.
     pub(crate) async fn open_existing(url: &DatabaseUrl) -> Result<Self, SettingError> {
-        let database = Database::open_existing("AUTH_DATABASE_URL", url, &MIGRATIONS);
+        let database = Database::open_existing(SETTING, url, &MIGRATIONS);
         Ok(Self::new(database.await?))
     }
 

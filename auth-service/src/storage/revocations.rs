@@ -234,6 +234,25 @@ pub(super) async fn end_sessions_of(
     publish(connection, ended, reason, by, now).await
 }
 
+/// Ends the sessions of everybody; how many.
+pub(super) async fn end_all_sessions(
+    connection: &mut SqliteConnection,
+    reason: EndReason,
+    by: &Author,
+    now: Timestamp,
+) -> Result<u64, StorageError> {
+    let ended: Vec<EndedRow> = sqlx::query_as(
+        "update sessions set revoked_at = $1, revoked_reason = $2
+          where revoked_at is null and expires_at > $1
+      returning id, user_id",
+    )
+    .bind(now.as_millisecond())
+    .bind(reason.as_str())
+    .fetch_all(&mut *connection)
+    .await?;
+    publish(connection, ended, reason, by, now).await
+}
+
 /// Ends the least recently used sessions of a user beyond this many.
 pub(super) async fn end_sessions_beyond(
     connection: &mut SqliteConnection,

@@ -11,6 +11,7 @@ mod audit;
 mod clients;
 mod commands;
 mod cookies;
+mod database;
 mod errors;
 mod feed;
 mod health;

@@ -6,6 +6,7 @@
 )]
 
 mod dashboard;
+mod database;
 mod errors;
 mod page;
 mod profile;

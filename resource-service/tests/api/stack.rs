@@ -1,5 +1,6 @@
 //! The service with a clock that a test moves, and users with tokens.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use resource_service::config::Config;
@@ -46,6 +47,15 @@ impl Stack {
     }
 
     pub(crate) async fn restart(self) -> Self {
+        self.restart_after(|_| {}).await
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.path().join("resource.db")
+    }
+
+    /// The same, with something done to the database in between.
+    pub(crate) async fn restart_after(self, done: impl FnOnce(&Path)) -> Self {
         let Self {
             clock,
             config,
@@ -54,6 +64,7 @@ impl Stack {
             ..
         } = self;
         server.stop().await;
+        done(&folder.path().join("resource.db"));
         let server = serve(&config).await;
         Self {
             clock,

@@ -1,12 +1,16 @@
 //! A SQLite file as a service's store: many readers, and one writer through which every change goes.
 
+mod backup;
+mod lock;
+mod restore;
 mod writer;
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::migrate::{MigrateError, Migrator};
@@ -15,7 +19,10 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
+pub use self::backup::Backup;
+pub use self::restore::{Prepared, Restore};
 pub use self::writer::Writer;
+use crate::files::create_folder_of;
 use crate::settings::SettingError;
 
 /// How long a change waits for a change by another process, a command on the same file, say.
@@ -97,6 +104,8 @@ fn is_busy(error: &sqlx::Error) -> bool {
 
 /// `SQLITE_BUSY`.
 const BUSY: u32 = 5;
+/// `SQLITE_CORRUPT`.
+const CORRUPT: u32 = 11;
 /// `SQLITE_NOTADB`.
 const NOT_A_DATABASE: u32 = 26;
 
@@ -115,6 +124,8 @@ pub struct Database {
     pub readers: SqlitePool,
     /// The one connection that writes.
     pub writer: Writer,
+    /// Keeps the file from being replaced under us.
+    _in_use: Arc<File>,
 }
 
 impl Database {
@@ -128,13 +139,7 @@ impl Database {
         url: &DatabaseUrl,
         migrations: &Migrator,
     ) -> Result<Self, SettingError> {
-        if !url.0.exists() {
-            return Err(SettingError {
-                setting,
-                fault: format!("there is no {}", url.0.display()),
-                remedy: "name the file of a service that was started before",
-            });
-        }
+        must_exist(setting, url)?;
         Self::open(setting, url, migrations).await
     }
 
@@ -160,19 +165,9 @@ impl Database {
         };
         create_private(path)
             .map_err(|error| unusable(format!("cannot be created or written: {error}")))?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            // An answered logout or rotation is on the disk: NORMAL would lose the last ones in a power cut.
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT)
-            .disable_statement_logging();
-        let busy = || SettingError {
-            setting,
-            fault: format!("{} is held by another program", path.display()),
-            remedy: "stop that program, or name another file",
-        };
+        let in_use = lock::shared(setting, path)?;
+        let options = options(path).journal_mode(SqliteJournalMode::Wal);
+        let busy = || held(setting, path);
         let writing = options.clone().optimize_on_close(true, None);
         let mut connection = connect(&writing).await.map_err(|error| match error {
             error if is_busy(&error) => busy(),
@@ -205,6 +200,7 @@ impl Database {
         Ok(Self {
             readers,
             writer: Writer::start(connection),
+            _in_use: Arc::new(in_use),
         })
     }
 
@@ -221,6 +217,36 @@ impl Database {
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+    }
+}
+
+/// How every file of ours is opened.
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        // An answered logout or rotation is on the disk: NORMAL would lose the last ones in a power cut.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .disable_statement_logging()
+}
+
+fn must_exist(setting: &'static str, url: &DatabaseUrl) -> Result<(), SettingError> {
+    if url.0.exists() {
+        return Ok(());
+    }
+    Err(SettingError {
+        setting,
+        fault: format!("there is no {}", url.0.display()),
+        remedy: "name the file of a service that was started before",
+    })
+}
+
+fn held(setting: &'static str, path: &Path) -> SettingError {
+    SettingError {
+        setting,
+        fault: format!("{} is held by another program", path.display()),
+        remedy: "stop that program, or name another file",
     }
 }
 
@@ -259,15 +285,7 @@ async fn migrate(
 /// The store holds the secrets of sessions: it is for its user alone, and so are the files that SQLite puts beside it,
 /// which take over its mode.
 fn create_private(path: &Path) -> io::Result<()> {
-    if let Some(folder) = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
-    }
+    create_folder_of(path)?;
     // An existing file is not opened: closing it again would drop the locks that SQLite has on it in this process.
     match OpenOptions::new()
         .create_new(true)

@@ -136,7 +136,7 @@ pub struct AuthSettings {
     auth_audit_retention: Duration,
     /// TOML file with users and clients to be there at every start
     #[arg(long, env = "AUTH_BOOTSTRAP_FILE", value_name = "FILE", global = true)]
-    auth_bootstrap_file: Option<PathBuf>,
+    pub(crate) auth_bootstrap_file: Option<PathBuf>,
     /// Passwords hashed at the same time, with 19 MiB each [default: one for each core]
     #[arg(long, env = "AUTH_HASHING_CONCURRENCY", value_name = "COUNT", value_parser = |text: &str| count(text, 256), global = true)]
     auth_hashing_concurrency: Option<usize>,

@@ -15,6 +15,7 @@ mod http;
 mod key_files;
 mod key_holders;
 mod password;
+pub mod provision;
 mod revocations;
 mod rotation;
 mod sessions;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use auth_service::config::{AuthSettings, PairSettings, StoreSettings};
+use auth_service::provision;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Parser};
 use resource_service::config::ResourceSettings;
@@ -76,15 +77,20 @@ pub async fn run(mut cli: Cli, given: &ArgMatches) -> anyhow::Result<()> {
     let mut pairs = cli.pairs.files();
     // Where nothing is said of keys, they are in files that the commands can change while the stack runs.
     if !cli.tokens.names_a_secret() && pairs.private.is_none() {
-        cli.tokens.take_secret_from(data.secret("jwt-secret")?);
-        let empty = |name| data.file(name, || String::new().into());
+        let secret = data.path("jwt-secret");
+        provision::secret(&secret)?;
+        cli.tokens.take_secret_from(secret);
+        let no_keys = |name| {
+            let file = data.path(name);
+            provision::no_keys(&file).map(|_| file)
+        };
         if !cli.tokens.names_previous_secrets() {
-            cli.tokens
-                .take_previous_secrets_from(empty("jwt-previous-secrets")?);
+            let previous = no_keys("jwt-previous-secrets")?;
+            cli.tokens.take_previous_secrets_from(previous);
         }
-        pairs.private = Some(empty("jwt-private-key")?);
+        pairs.private = Some(no_keys("jwt-private-key")?);
         if pairs.previous_private.is_none() {
-            pairs.previous_private = Some(empty("jwt-previous-private-keys")?);
+            pairs.previous_private = Some(no_keys("jwt-previous-private-keys")?);
         }
     }
 
@@ -117,13 +123,16 @@ pub async fn run(mut cli: Cli, given: &ArgMatches) -> anyhow::Result<()> {
         .resolve(cli.store, cli.tokens.clone(), pairs, cli.cors.clone())?;
     auth.bootstrap = auth
         .bootstrap
-        .with_user(data::DEMO_USER, &data::DEMO_PASSWORD.into())?;
+        .with_user(provision::DEMO_USER, &provision::DEMO_PASSWORD.into())?;
     if !cli.resource.names_an_account() {
-        let secret = data.secret("resource-client-secret")?;
-        auth.bootstrap =
-            auth.bootstrap
-                .with_client(data::CLIENT_ID, &secret, data::CLIENT_SCOPE.parse()?)?;
-        cli.resource.resource_client_id = Some(data::CLIENT_ID.to_owned());
+        let (account, scope) = (
+            provision::SERVICE_ACCOUNT,
+            provision::SERVICE_SCOPE.parse()?,
+        );
+        let secret = data.path("resource-client-secret");
+        provision::secret(&secret)?;
+        auth.bootstrap = auth.bootstrap.with_client(account, &secret, scope)?;
+        cli.resource.resource_client_id = Some(account.to_owned());
         cli.resource.resource_client_secret_file = Some(secret);
     }
     let resource = cli.resource.resolve(cli.tokens, cli.cors)?;

@@ -25,6 +25,7 @@ use self::secret::SecretCommand;
 use self::session::SessionCommand;
 use self::user::UserCommand;
 use crate::config::{AuthSettings, PairSettings, StoreSettings};
+use crate::provision::Provision;
 use crate::storage::Store;
 use crate::users::Username;
 
@@ -75,6 +76,8 @@ enum Command {
     /// Back up and restore the database
     #[command(subcommand)]
     Database(DatabaseCommand),
+    /// Make what a stack starts with, where it is not there yet: secrets in files, and a bootstrap file with a service account
+    Provision(Provision),
     /// Ask the service that listens on `AUTH_LISTEN` whether it is ready (for containers)
     Healthcheck,
 }
@@ -96,6 +99,12 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
             crate::serve(config, listener, serve::stop_signal()?).await
         }
         Some(Command::Database(command)) => database::run(command, &database).await,
+        Some(Command::Provision(provision)) => {
+            let bootstrap_file = cli.auth.auth_bootstrap_file.as_deref();
+            let source = cli.tokens.source(cli.pairs.files(), Need::Signing);
+            let made = provision.run(&source, bootstrap_file)?;
+            made.iter().try_for_each(|line| print(line))
+        }
         Some(Command::Healthcheck) => health::check(cli.auth.auth_listen).await,
         Some(Command::Secret(command)) => {
             let source = cli.tokens.source(cli.pairs.files(), Need::Signing);

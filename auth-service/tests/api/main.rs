@@ -20,6 +20,7 @@ mod logout;
 mod model;
 mod oauth;
 mod oauth_library;
+mod provision;
 mod refresh;
 mod registration;
 mod secrets;

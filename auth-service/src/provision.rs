@@ -30,7 +30,8 @@ pub const SERVICE_SCOPE: &str = "revocations:read token:exchange";
 const MARK: &str = "# Written by 'auth-service provision' at every start of the stack: changes are lost. Name a file of your own in\n\
                     # AUTH_BOOTSTRAP_FILE instead.\n";
 
-/// What to provide, beside the files of the secret that `JWT_SECRET_KEY_FILE` and `JWT_PREVIOUS_SECRET_KEYS_FILE` name.
+/// What to provide, beside the files of the secret that `JWT_SECRET_KEY_FILE` and `JWT_PREVIOUS_SECRET_KEYS_FILE` name, and those
+/// for key pairs, with nothing in them yet, where `JWT_PRIVATE_KEY_FILE` and `JWT_PREVIOUS_PRIVATE_KEYS_FILE` name them.
 #[derive(Args, Clone, Debug)]
 pub struct Provision {
     /// Service account to declare
@@ -107,6 +108,13 @@ impl Provision {
         ] {
             if is_new {
                 made.push(format!("made {}", file.display()));
+            }
+        }
+        if let Some((private, previous)) = keys.private_key_files() {
+            for file in [private, previous] {
+                if no_keys(file)? {
+                    made.push(format!("made {}", file.display()));
+                }
             }
         }
         keys.read()?;

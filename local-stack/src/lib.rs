@@ -14,6 +14,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Parser};
 use resource_service::config::ResourceSettings;
 use service_shell::cors::{CorsSettings, Origin};
+use service_shell::keys::PairFiles;
 use service_shell::settings::{self, LogSettings};
 use service_shell::sqlite::DatabaseUrl;
 use service_shell::tokens::TokenSettings;
@@ -74,25 +75,7 @@ pub async fn run(mut cli: Cli, given: &ArgMatches) -> anyhow::Result<()> {
     if default("resource_database_url") {
         cli.resource.resource_database_url = DatabaseUrl::file(data.path("resource.db"));
     }
-    let mut pairs = cli.pairs.files();
-    // Where nothing is said of keys, they are in files that the commands can change while the stack runs.
-    if !cli.tokens.names_a_secret() && pairs.private.is_none() {
-        let secret = data.path("jwt-secret");
-        provision::secret(&secret)?;
-        cli.tokens.take_secret_from(secret);
-        let no_keys = |name| {
-            let file = data.path(name);
-            provision::no_keys(&file).map(|_| file)
-        };
-        if !cli.tokens.names_previous_secrets() {
-            let previous = no_keys("jwt-previous-secrets")?;
-            cli.tokens.take_previous_secrets_from(previous);
-        }
-        pairs.private = Some(no_keys("jwt-private-key")?);
-        if pairs.previous_private.is_none() {
-            pairs.previous_private = Some(no_keys("jwt-previous-private-keys")?);
-        }
-    }
+    let pairs = key_files(&mut cli.tokens, cli.pairs.files(), &data)?;
 
     // Everything that can be wrong with a setting is found before a service starts or anything is said.
     let auth_listener = serve::listen("AUTH_LISTEN", cli.auth.auth_listen).await?;
@@ -169,6 +152,33 @@ pub async fn run(mut cli: Cli, given: &ArgMatches) -> anyhow::Result<()> {
         resource_service::serve(resource, resource_listener, stopped()),
     )?;
     Ok(())
+}
+
+/// Where nothing is said of keys, they are in files that the commands can change while the stack runs: a secret of its own, and
+/// room for key pairs.
+fn key_files(
+    tokens: &mut TokenSettings,
+    mut pairs: PairFiles,
+    data: &DataDir,
+) -> anyhow::Result<PairFiles> {
+    if tokens.names_a_secret() || pairs.private.is_some() {
+        return Ok(pairs);
+    }
+    let secret = data.path("jwt-secret");
+    provision::secret(&secret)?;
+    tokens.take_secret_from(secret);
+    let no_keys = |name| {
+        let file = data.path(name);
+        provision::no_keys(&file).map(|_| file)
+    };
+    if !tokens.names_previous_secrets() {
+        tokens.take_previous_secrets_from(no_keys("jwt-previous-secrets")?);
+    }
+    pairs.private = Some(no_keys("jwt-private-key")?);
+    if pairs.previous_private.is_none() {
+        pairs.previous_private = Some(no_keys("jwt-previous-private-keys")?);
+    }
+    Ok(pairs)
 }
 
 /// The walk-through with the addresses that it is to be tried at.

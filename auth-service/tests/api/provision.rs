@@ -12,7 +12,14 @@ use test_support::program::{Program, free_address};
 
 use crate::stack::client_credentials;
 
-const MADE: [&str; 4] = ["bootstrap.toml", "client", "current", "previous"];
+const MADE: [&str; 6] = [
+    "bootstrap.toml",
+    "client",
+    "current",
+    "previous",
+    "previous-private",
+    "private",
+];
 
 struct Folder(TempDir);
 
@@ -25,6 +32,8 @@ impl Folder {
         Program::new(env!("CARGO_BIN_EXE_auth-service"), self.0.path())
             .setting("JWT_SECRET_KEY_FILE", "secrets/current")
             .setting("JWT_PREVIOUS_SECRET_KEYS_FILE", "secrets/previous")
+            .setting("JWT_PRIVATE_KEY_FILE", "secrets/private")
+            .setting("JWT_PREVIOUS_PRIVATE_KEYS_FILE", "secrets/previous-private")
             .setting("RESOURCE_CLIENT_SECRET_FILE", "secrets/client")
             .setting("AUTH_BOOTSTRAP_FILE", "secrets/bootstrap.toml")
     }
@@ -59,7 +68,7 @@ fn mode(path: &Path) -> u32 {
 async fn what_a_stack_starts_with_is_made_once_and_a_service_starts_with_it() {
     let folder = Folder::new();
     let made = folder.provision().run().succeeds();
-    assert_eq!(made.stdout.lines().count(), 4, "{made:?}");
+    assert_eq!(made.stdout.lines().count(), MADE.len(), "{made:?}");
     assert_eq!(folder.names(), MADE);
     assert_eq!(mode(&folder.secrets()), 0o700);
     let before = MADE.map(|name| folder.text(name));

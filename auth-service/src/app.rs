@@ -6,13 +6,14 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::extract::FromRef;
 use service_shell::cors::AllowedOrigins;
-use service_shell::keys::Keys;
+use service_shell::keys::{KeySource, Keys};
 use service_shell::request_log::chain;
 use service_shell::sqlite::StorageError;
 use shared_claims::wire::FeedHello;
 use shared_claims::{Clock, NumericDate, Signer, TokenType, Verifier};
 use tokio::task::JoinHandle;
 
+use crate::attempts::Attempts;
 use crate::audit::AuditLog;
 use crate::clients::Clients;
 use crate::config::{Config, Registration};
@@ -20,6 +21,7 @@ use crate::grants::Grants;
 use crate::hashing::Passwords;
 use crate::http::RefreshCookie;
 use crate::key_holders::{KeyHolder, KeyHolders};
+use crate::proxies::TrustedProxies;
 use crate::revocations::RevocationFeed;
 use crate::sessions::Sessions;
 use crate::storage::Store;
@@ -38,6 +40,8 @@ pub(crate) struct AppState {
     verifier: Verifier,
     registration: Registration,
     allowed_origins: AllowedOrigins,
+    attempts: Attempts,
+    trusted_proxies: TrustedProxies,
     refresh_cookie: RefreshCookie,
     revocations: RevocationFeed,
     audit_log: AuditLog,
@@ -51,6 +55,7 @@ impl AppState {
     pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
         let store = Store::open(&config.database).await?;
         let passwords = Passwords::start(config.hashing)?;
+        let attempts = Attempts::new(config.attempts);
         let tokens = config.tokens;
         let signing_key = tokens
             .keys
@@ -98,17 +103,7 @@ impl AppState {
         );
         let key_holders = KeyHolders::new(store.clone(), config.clock.clone());
         let announcing = tokio::spawn(key_holders.clone().announce(verifier.clone()));
-        let (signing, verifying) = (signer.clone(), verifier.clone());
-        let keys = tokio::spawn(async move {
-            // What is signed from now on must be known before it is: the verifying keys come first.
-            let replace = |keys: Keys| {
-                verifying.replace_keys(keys.verifying);
-                if let Some(key) = keys.signing {
-                    signing.replace_key(key);
-                }
-            };
-            tokens.source.follow(replace).await;
-        });
+        let keys = tokio::spawn(follow_keys(tokens.source, signer.clone(), verifier.clone()));
         let sweep = tokio::spawn(sweep(
             store.clone(),
             sessions.clone(),
@@ -128,10 +123,17 @@ impl AppState {
         Ok(Self {
             clients,
             grants,
-            users: Users::new(store.clone(), passwords, config.clock.clone()),
+            users: Users::new(
+                store.clone(),
+                passwords,
+                attempts.clone(),
+                config.clock.clone(),
+            ),
             sessions,
             verifier,
             registration: config.registration,
+            attempts,
+            trusted_proxies: config.trusted_proxies,
             refresh_cookie: RefreshCookie::new(
                 config.allowed_origins.clone(),
                 config.cookie_secure,
@@ -160,6 +162,18 @@ impl AppState {
         self.key_holders.say_goodbye().await;
         self.store.close().await;
     }
+}
+
+/// Keys that change in their files change here.
+async fn follow_keys(source: KeySource, signer: Signer, verifier: Verifier) {
+    // What is signed from now on must be known before it is: the verifying keys come first.
+    let replace = |keys: Keys| {
+        verifier.replace_keys(keys.verifying);
+        if let Some(key) = keys.signing {
+            signer.replace_key(key);
+        }
+    };
+    source.follow(replace).await;
 }
 
 async fn sweep(store: Store, sessions: Sessions, clock: Clock, audit_retention: Duration) {

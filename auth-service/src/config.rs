@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::attempts::rate_or_off;
 use clap::{Args, ValueEnum};
 use service_shell::cors::{AllowedOrigins, CorsSettings};
 use service_shell::keys::{Need, PairFiles};
@@ -12,8 +13,10 @@ use service_shell::sqlite::DatabaseUrl;
 use service_shell::tokens::{TokenConfig, TokenSettings};
 use shared_claims::{Clock, Scope};
 
+pub use crate::attempts::{AttemptLimits, Limit, Rate};
 pub use crate::bootstrap::Bootstrap;
 pub use crate::hashing::HashingLimits;
+pub use crate::proxies::TrustedProxies;
 pub use crate::sessions::{RefreshRules, SessionPolicy};
 
 const MAX_GRACE: Duration = Duration::from_hours(1);
@@ -137,6 +140,22 @@ pub struct AuthSettings {
     /// TOML file with users and clients to be there at every start
     #[arg(long, env = "AUTH_BOOTSTRAP_FILE", value_name = "FILE", global = true)]
     pub(crate) auth_bootstrap_file: Option<PathBuf>,
+    /// Wrong passwords for one user's name before the next attempt has to wait, like 100/1h, or off
+    #[arg(long, env = "AUTH_LOGIN_RATE_PER_USER", value_name = "RATE", default_value = "100/1h", value_parser = rate_or_off, global = true)]
+    auth_login_rate_per_user: Limit,
+    /// The same from one address, whatever is tried: passwords, registrations, secrets of clients
+    #[arg(long, env = "AUTH_LOGIN_RATE_PER_IP", value_name = "RATE", default_value = "1000/10m", value_parser = rate_or_off, global = true)]
+    auth_login_rate_per_ip: Limit,
+    /// Addresses and networks of proxies whose X-Forwarded-For or Forwarded is believed
+    #[arg(
+        long,
+        env = "TRUSTED_PROXIES",
+        value_name = "ADDRESSES",
+        default_value = "",
+        hide_default_value = true,
+        global = true
+    )]
+    trusted_proxies: TrustedProxies,
     /// Passwords hashed at the same time, with 19 MiB each [default: one for each core]
     #[arg(long, env = "AUTH_HASHING_CONCURRENCY", value_name = "COUNT", value_parser = |text: &str| count(text, 256), global = true)]
     auth_hashing_concurrency: Option<usize>,
@@ -161,6 +180,10 @@ pub struct Config {
     pub audit_retention: Duration,
     /// How much password hashing there may be.
     pub hashing: HashingLimits,
+    /// How often somebody may try.
+    pub attempts: AttemptLimits,
+    /// Whose word is taken for where a request comes from.
+    pub trusted_proxies: TrustedProxies,
     /// Who may register.
     pub registration: Registration,
     /// Whose pages may call.
@@ -198,6 +221,8 @@ impl Config {
             },
             audit_retention: Duration::from_hours(90 * 24),
             hashing: HashingLimits::default(),
+            attempts: AttemptLimits::default(),
+            trusted_proxies: TrustedProxies::default(),
             registration: Registration::Closed,
             allowed_origins: AllowedOrigins::default(),
             cookie_secure: true,
@@ -263,6 +288,11 @@ impl AuthSettings {
                 most_per_user: self.auth_sessions_per_user,
             },
             audit_retention: self.auth_audit_retention,
+            attempts: AttemptLimits {
+                per_user: self.auth_login_rate_per_user,
+                per_address: self.auth_login_rate_per_ip,
+            },
+            trusted_proxies: self.trusted_proxies,
             hashing: HashingLimits {
                 concurrency,
                 queue: self.auth_hashing_queue.unwrap_or(64 * concurrency),

@@ -4,6 +4,7 @@
 //! [`serve`] is the whole service: the binary, the tests and the local stack all call it.
 
 mod app;
+mod attempts;
 mod audit;
 mod bootstrap;
 mod cli;
@@ -16,6 +17,7 @@ mod key_files;
 mod key_holders;
 mod password;
 pub mod provision;
+mod proxies;
 mod revocations;
 mod rotation;
 mod sessions;

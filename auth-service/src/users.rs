@@ -9,6 +9,7 @@ use precis_profiles::precis_core::profile::PrecisFastInvocation;
 use service_shell::sqlite::StorageError;
 use shared_claims::{Clock, Scope, SessionId, Subject};
 
+use crate::attempts::{Attempt, Attempts, TooMany, same_network};
 use crate::audit::{Author, Happening, Note};
 use crate::hashing::{Checked, HashingError, PasswordHash, Passwords};
 use crate::password::Password;
@@ -91,6 +92,8 @@ pub(crate) enum RegisterError {
     #[error("That username is taken")]
     UsernameTaken,
     #[error(transparent)]
+    TooMany(#[from] TooMany),
+    #[error(transparent)]
     Hashing(#[from] HashingError),
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -117,6 +120,8 @@ pub(crate) enum AuthenticateError {
     #[error("the user was disabled or the password replaced meanwhile")]
     ChangedMeanwhile,
     #[error(transparent)]
+    TooMany(#[from] TooMany),
+    #[error(transparent)]
     Hashing(#[from] HashingError),
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -130,8 +135,22 @@ impl AuthenticateError {
             Self::WrongPassword => Some("wrong_password"),
             Self::Disabled => Some("user_disabled"),
             Self::ChangedMeanwhile => Some("changed_meanwhile"),
-            Self::Hashing(_) | Self::Storage(_) => None,
+            Self::TooMany(_) | Self::Hashing(_) | Self::Storage(_) => None,
         }
+    }
+}
+
+impl Attempt {
+    /// An attempt counts when the password was looked at and refused.
+    fn counts_if_refused<T>(
+        self,
+        outcome: Result<T, AuthenticateError>,
+    ) -> Result<T, AuthenticateError> {
+        match &outcome {
+            Err(refused) if refused.slug().is_some() => drop(self),
+            _ => self.give_back(),
+        }
+        outcome
     }
 }
 
@@ -140,14 +159,21 @@ impl AuthenticateError {
 pub(crate) struct Users {
     store: Store,
     passwords: Passwords,
+    attempts: Attempts,
     clock: Clock,
 }
 
 impl Users {
-    pub(crate) fn new(store: Store, passwords: Passwords, clock: Clock) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        passwords: Passwords,
+        attempts: Attempts,
+        clock: Clock,
+    ) -> Self {
         Self {
             store,
             passwords,
+            attempts,
             clock,
         }
     }
@@ -161,6 +187,8 @@ impl Users {
         scope: Option<Scope>,
         by: &Author,
     ) -> Result<User, RegisterError> {
+        // Whether a name is taken is a guess too, so that this one counts however it ends.
+        drop(self.attempts.from(by.ip)?);
         if self.store.user_by_name(&username).await?.is_some() {
             return Err(RegisterError::UsernameTaken);
         }
@@ -183,6 +211,41 @@ impl Users {
 
     /// The user whose name and password these are. `None` is a name that nobody can have; it costs what any other does.
     pub(crate) async fn authenticate(
+        &self,
+        username: Option<Username>,
+        password: Password,
+        by: &Author,
+    ) -> Result<User, AuthenticateError> {
+        let attempt = self.attempt(username.as_ref(), by).await?;
+        let authenticated = self.look_up(username, password, by).await;
+        attempt.counts_if_refused(authenticated)
+    }
+
+    /// Counts an attempt at a user's password before anything is hashed for it.
+    async fn attempt(
+        &self,
+        username: Option<&Username>,
+        by: &Author,
+    ) -> Result<Attempt, AuthenticateError> {
+        let mut attempt = self.attempts.from(by.ip)?;
+        let Some(username) = username else {
+            return Ok(attempt);
+        };
+        if let Err(too_many) = attempt.for_user(username) {
+            // Strangers have used up their attempts. Whoever has been here before is none.
+            let Some(ip) = by.ip else {
+                return Err(too_many.into());
+            };
+            let known = self.store.addresses_of(username).await?;
+            if !known.into_iter().any(|known| same_network(known, ip)) {
+                return Err(too_many.into());
+            }
+            attempt.for_user_at(username, ip)?;
+        }
+        Ok(attempt)
+    }
+
+    async fn look_up(
         &self,
         username: Option<Username>,
         password: Password,
@@ -220,8 +283,12 @@ impl Users {
     ) -> Result<(), AuthenticateError> {
         let now = self.clock.now();
         let user = self.store.account(id, now).await?.map(|(user, _)| user);
-        self.check(user.as_ref(), current, by, Happening::PasswordChangeFailed)
-            .await?;
+        let name = user.as_ref().map(|user| &user.username);
+        let attempt = self.attempt(name, by).await?;
+        let checked = self
+            .check(user.as_ref(), current, by, Happening::PasswordChangeFailed)
+            .await;
+        attempt.counts_if_refused(checked)?;
         let user = user.ok_or(AuthenticateError::Unknown)?;
         let hash = self.passwords.hash(new).await?;
         let (checked, now) = (Some(&user.password_hash), self.clock.now());

@@ -67,6 +67,20 @@ impl Problem {
         }
     }
 
+    /// Somebody has tried too often: the next attempt may be made after this long.
+    #[must_use]
+    pub fn rate_limited(retry_after: Duration) -> Self {
+        let problem = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limited",
+            "Too many attempts, try again later",
+        );
+        Self {
+            retry_after: Some(retry_after),
+            ..problem
+        }
+    }
+
     /// Something that nobody foresaw. The cause is for the log alone.
     pub fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let problem = Self::new(
@@ -116,9 +130,11 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body)).into_response();
         if let Some(after) = self.retry_after {
+            // Whole seconds, and none too early.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             response
                 .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+                .insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         if let Some(cause) = self.cause {
             response.extensions_mut().insert(cause);

@@ -9,6 +9,7 @@ use shared_claims::{Clock, Scope, Subject};
 use zeroize::Zeroizing;
 
 use super::{named, print, seconds};
+use crate::attempts::Attempts;
 use crate::audit::Author;
 use crate::config::HashingLimits;
 use crate::hashing::Passwords;
@@ -83,7 +84,12 @@ pub(super) fn users(store: &Store) -> anyhow::Result<Users> {
         concurrency: 1,
         ..HashingLimits::default()
     })?;
-    Ok(Users::new(store.clone(), passwords, Clock::system()))
+    Ok(Users::new(
+        store.clone(),
+        passwords,
+        Attempts::unlimited(),
+        Clock::system(),
+    ))
 }
 
 /// Users that are read at once.

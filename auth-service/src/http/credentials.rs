@@ -14,6 +14,7 @@ use shared_claims::{
 use super::error::Error;
 use super::refresh_cookie::RefreshCookie;
 use crate::grants::Grants;
+use crate::proxies::TrustedProxies;
 use crate::sessions::Delivery;
 
 /// A refresh token that is signed and unexpired, and the way that it came. What it is good for, its session says.
@@ -109,11 +110,17 @@ where
 /// Where a request comes from.
 pub(super) struct Peer(pub(super) Option<IpAddr>);
 
-impl<S: Send + Sync> FromRequestParts<S> for Peer {
+impl<S: Send + Sync> FromRequestParts<S> for Peer
+where
+    TrustedProxies: FromRef<S>,
+{
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        Ok(Self(peer.map(|ConnectInfo(peer)| peer.ip().to_canonical())))
+        let proxies = TrustedProxies::from_ref(state);
+        let client =
+            |ConnectInfo(peer): &ConnectInfo<SocketAddr>| proxies.client(peer.ip(), &parts.headers);
+        Ok(Self(peer.map(client)))
     }
 }

@@ -13,6 +13,7 @@ use shared_claims::TokenError;
 use shared_claims::extract::Cause;
 use shared_claims::wire::{ErrorBody, bearer_challenge};
 
+use crate::attempts::TooMany;
 use crate::hashing::HashingError;
 use crate::sessions::RefreshError;
 use crate::users::{AuthenticateError, RegisterError, SetPasswordError};
@@ -40,6 +41,8 @@ pub(super) enum Error {
     NotFound(&'static str),
     #[error(transparent)]
     Problem(#[from] Problem),
+    #[error("Too many attempts, try again later")]
+    TooMany(#[from] TooMany),
     #[error("Internal error")]
     Hashing(#[from] HashingError),
     #[error("Internal error")]
@@ -49,6 +52,7 @@ pub(super) enum Error {
 impl From<AuthenticateError> for Error {
     fn from(error: AuthenticateError) -> Self {
         match error {
+            AuthenticateError::TooMany(error) => Self::TooMany(error),
             AuthenticateError::Hashing(error) => Self::Hashing(error),
             AuthenticateError::Storage(error) => Self::Storage(error),
             refused => Self::BadCredentials(refused),
@@ -60,6 +64,7 @@ impl From<RegisterError> for Error {
     fn from(error: RegisterError) -> Self {
         match error {
             RegisterError::UsernameTaken => Self::UsernameTaken,
+            RegisterError::TooMany(error) => Self::TooMany(error),
             RegisterError::Hashing(error) => Self::Hashing(error),
             RegisterError::Storage(error) => Self::Storage(error),
         }
@@ -140,6 +145,9 @@ impl IntoResponse for Error {
                 Problem::new(StatusCode::NOT_FOUND, "not_found", sentence).into_response()
             }
             Self::Problem(problem) => problem.into_response(),
+            Self::TooMany(too_many) => Problem::rate_limited(too_many.retry_after)
+                .because(Arc::new(too_many))
+                .into_response(),
             Self::Hashing(HashingError::Overloaded { retry_after }) => {
                 let cause = HashingError::Overloaded { retry_after };
                 Problem::overloaded(retry_after)

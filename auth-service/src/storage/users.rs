@@ -1,5 +1,7 @@
 //! The table of users.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use service_shell::sqlite::StorageError;
 use shared_claims::{Scope, SessionId, Subject};
@@ -85,6 +87,22 @@ impl Store {
         .fetch_optional(&self.database.readers)
         .await?;
         row.map(User::try_from).transpose()
+    }
+
+    /// The addresses that a user of this name has logged in from, as far as their sessions are remembered; of nobody none.
+    pub(crate) async fn addresses_of(
+        &self,
+        username: &Username,
+    ) -> Result<Vec<IpAddr>, StorageError> {
+        let rows: Vec<String> = sqlx::query_scalar(
+            "select distinct sessions.ip
+               from sessions join users on users.id = sessions.user_id
+              where users.username = $1 and sessions.ip is not null",
+        )
+        .bind(username.as_ref())
+        .fetch_all(&self.database.readers)
+        .await?;
+        Ok(rows.iter().filter_map(|ip| ip.parse().ok()).collect())
     }
 
     /// The user, with the number of sessions that go on.

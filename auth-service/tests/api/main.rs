@@ -7,6 +7,7 @@
 
 mod account;
 mod admin;
+mod attempts;
 mod audit;
 mod clients;
 mod commands;

@@ -489,3 +489,17 @@ fn a_private_key_that_cannot_be_used_stops_the_start_and_is_not_repeated() {
     let program = auth_service(&folder).setting("JWT_PRIVATE_KEY_FILE", "private");
     program.run().refuses(&["JWT_SECRET_KEY", "not set"]);
 }
+
+#[test]
+fn a_rate_is_a_number_in_a_time_and_a_proxy_is_an_address() {
+    for (setting, value, remedy) in [
+        ("AUTH_LOGIN_RATE_PER_USER", "many", "100/1h"),
+        ("AUTH_LOGIN_RATE_PER_USER", "0/1m", "100/1h"),
+        ("AUTH_LOGIN_RATE_PER_IP", "5/2d", "a day at the most"),
+        ("AUTH_LOGIN_RATE_PER_IP", "-5/1m", "or off"),
+        ("TRUSTED_PROXIES", "*", "10.1.0.0/16"),
+        ("TRUSTED_PROXIES", "10.0.0.0/40", "10.1.0.0/16"),
+    ] {
+        start_with(&[(setting, value)]).refuses(&[setting, remedy]);
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::body::Bytes;
-use axum::extract::{FromRef, FromRequest, Request};
+use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -13,8 +13,11 @@ use shared_claims::extract::CallerLog;
 use shared_claims::{ClientId, Scope, Subject};
 use zeroize::Zeroizing;
 
+use super::super::credentials::Peer;
 use super::error::OAuthError;
+use crate::attempts::Attempts;
 use crate::clients::{Client, ClientSecret, Clients};
+use crate::proxies::TrustedProxies;
 
 /// The parameters of a request, each at most once (RFC 6749 section 3.2) but for those of which RFC 8693 allows several.
 pub(crate) struct Form(BTreeMap<String, Vec<Zeroizing<String>>>);
@@ -93,6 +96,8 @@ pub(crate) struct AnyRequest {
 impl<S: Send + Sync> FromRequest<S> for ClientRequest
 where
     Clients: FromRef<S>,
+    Attempts: FromRef<S>,
+    TrustedProxies: FromRef<S>,
 {
     type Rejection = OAuthError;
 
@@ -108,6 +113,8 @@ where
 impl<S: Send + Sync> FromRequest<S> for AnyRequest
 where
     Clients: FromRef<S>,
+    Attempts: FromRef<S>,
+    TrustedProxies: FromRef<S>,
 {
     type Rejection = OAuthError;
 
@@ -123,11 +130,16 @@ async fn read<S: Send + Sync>(
 ) -> Result<(Option<Client>, Form), OAuthError>
 where
     Clients: FromRef<S>,
+    Attempts: FromRef<S>,
+    TrustedProxies: FromRef<S>,
 {
+    let (mut parts, body) = request.into_parts();
+    let Ok(Peer(ip)) = Peer::from_request_parts(&mut parts, state).await;
     let (headers, log) = (
-        request.headers().clone(),
-        request.extensions().get::<CallerLog>().cloned(),
+        parts.headers.clone(),
+        parts.extensions.get::<CallerLog>().cloned(),
     );
+    let request = Request::from_parts(parts, body);
     let body = Bytes::from_request(request, state)
         .await
         .map_err(|rejection| {
@@ -140,10 +152,14 @@ where
     let Some((id, secrets)) = credentials(&headers, &form)? else {
         return Ok((None, form));
     };
-    let client = Clients::from_ref(state)
-        .authenticate(&id, &secrets)
-        .await?
-        .ok_or(OAuthError::InvalidClient)?;
+    // A wrong secret counts for the address. It does not for the client: nobody guesses 256 bits, and a count that strangers
+    // could use up would keep the client out.
+    let attempt = Attempts::from_ref(state).from(ip)?;
+    let client = Clients::from_ref(state).authenticate(&id, &secrets).await;
+    if !matches!(client, Ok(None)) {
+        attempt.give_back();
+    }
+    let client = client?.ok_or(OAuthError::InvalidClient)?;
     if let Some(log) = log {
         log.note(&Subject::from(client.id.as_str()), None);
     }

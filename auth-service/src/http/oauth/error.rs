@@ -12,6 +12,7 @@ use service_shell::sqlite::StorageError;
 use shared_claims::extract::Cause;
 
 use super::UNCACHED;
+use crate::attempts::TooMany;
 use crate::grants::GrantError;
 
 /// Display is the `error_description`.
@@ -43,6 +44,8 @@ pub(crate) enum OAuthError {
     InvalidTarget,
     #[error("The service is overloaded, try again shortly")]
     TemporarilyUnavailable(#[source] StorageError),
+    #[error("Too many attempts, try again later")]
+    TooMany(#[from] TooMany),
     #[error("Internal error")]
     ServerError(#[source] StorageError),
 }
@@ -71,6 +74,8 @@ impl OAuthError {
             Self::TemporarilyUnavailable(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
             }
+            // RFC 6749 knows no code for it; ours is that of the other routes.
+            Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
             Self::ServerError(_) => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
         }
     }
@@ -114,6 +119,12 @@ impl IntoResponse for OAuthError {
             let challenge =
                 HeaderValue::from_static("Basic realm=\"tokenpair\", charset=\"UTF-8\"");
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        if let Self::TooMany(too_many) = &self {
+            let seconds = too_many.retry_after.as_secs() + 1;
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response

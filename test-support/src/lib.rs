@@ -9,6 +9,7 @@
 )]
 
 mod client;
+pub mod compose;
 pub mod program;
 mod server;
 pub mod tokens;

@@ -155,7 +155,7 @@ async fn users_sessions_logouts_profiles_and_the_secret_survive_a_restart() {
 #[tokio::test]
 async fn a_signal_stops_the_stack_in_order() {
     for signal in ["INT", "TERM"] {
-        let mut stack = Stack::start().await;
+        let mut stack = Stack::start_local_with(&[]).await;
         let (access, _) = stack.pair().await;
         // A connection that is kept alive does not hold it up.
         stack
@@ -163,11 +163,12 @@ async fn a_signal_stops_the_stack_in_order() {
             .get_with("/profile", &access)
             .await
             .has_status(200);
-        let status = stack.running().stop(signal);
-        assert!(status.success(), "{status}: {}", stack.running().log());
+        let local = stack.local();
+        let status = local.running().stop(signal);
+        assert!(status.success(), "{status}: {}", local.running().log());
         for left in ["auth.db-wal", "resource.db-wal"] {
             assert!(
-                !stack.folder.path().join("data").join(left).exists(),
+                !local.data(left).exists(),
                 "{left} is left after an orderly stop"
             );
         }

@@ -27,8 +27,8 @@ fn local_stack(folder: &Path) -> Program {
 
 #[tokio::test]
 async fn the_folder_and_all_in_it_are_for_their_user_alone() {
-    let stack = Stack::start().await;
-    let data = stack.folder.path().join("data");
+    let mut stack = Stack::start_local_with(&[]).await;
+    let data = stack.local().folder.path().join("data");
     assert_eq!(mode(&data), 0o700);
     let mut files: Vec<_> = fs::read_dir(&data)
         .unwrap()

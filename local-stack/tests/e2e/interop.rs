@@ -55,7 +55,7 @@ fn ask(python: &Path, asked: &Value) -> Value {
 #[tokio::test]
 async fn pyjwt_verifies_our_tokens() {
     let Some(python) = python() else { return };
-    let stack = Stack::start_with(&[("JWT_SECRET_KEY", SECRET)]).await;
+    let stack = Stack::start_local_with(&[("JWT_SECRET_KEY", SECRET)]).await;
     let (access, refresh) = stack.pair().await;
     let me = stack.auth.get_with("/me", &access).await.text_of("id");
     let (rest, end) = access.split_at(access.len() - 20);
@@ -80,7 +80,7 @@ async fn pyjwt_verifies_our_tokens() {
 #[tokio::test]
 async fn a_flask_service_with_default_settings_takes_our_tokens() {
     let Some(python) = python() else { return };
-    let stack = Stack::start_with(&NEITHER_ISSUER_NOR_AUDIENCE).await;
+    let stack = Stack::start_local_with(&NEITHER_ISSUER_NOR_AUDIENCE).await;
     let (access, refresh) = stack.pair().await;
     let me = stack.auth.get_with("/me", &access).await.text_of("id");
     let asked = json!({"task": "lesson", "secret": SECRET, "tokens": [access, refresh]});
@@ -105,7 +105,7 @@ async fn a_flask_service_with_default_settings_takes_our_tokens() {
 #[tokio::test]
 async fn tokens_of_a_flask_service_with_default_settings_are_taken_here() {
     let Some(python) = python() else { return };
-    let stack = Stack::start_with(&NEITHER_ISSUER_NOR_AUDIENCE).await;
+    let stack = Stack::start_local_with(&NEITHER_ISSUER_NOR_AUDIENCE).await;
     let mint = |claims: Value| {
         let asked =
             json!({"task": "mint", "secret": SECRET, "user": "flask-user", "claims": claims});

@@ -72,14 +72,10 @@ async fn a_new_user_goes_through_the_whole_lesson() {
 
 #[tokio::test]
 async fn the_walk_through_works_as_it_is_pasted() {
-    let mut stack = Stack::start_with(&[("JWT_ACCESS_TOKEN_EXPIRES", "2s")]).await;
-    let output = stack.introduction().await;
-    let (_, walk_through) = output
-        .split_once("\n# 1.")
-        .expect("the walk-through begins with its first step");
+    let stack = Stack::start_with(&[("JWT_ACCESS_TOKEN_EXPIRES", "2s")]).await;
     let run = Command::new("bash")
         .arg("-c")
-        .arg(format!("# 1.{walk_through}"))
+        .arg(stack.walk_through().await)
         .output()
         .expect("bash is there");
     let said = String::from_utf8(run.stdout).unwrap();
@@ -93,6 +89,7 @@ async fn the_walk_through_works_as_it_is_pasted() {
         r#""expires_in":2"#,
         r#""username":"cosmo","display_name":null"#,
         r#""fresh":true"#,
+        r#""live_sessions":1"#,
         r#"{"code":"missing_token","msg":"Missing Authorization Header"}"#,
         r#"{"code":"token_expired","msg":"Token has expired"}"#,
         r#""refresh_token""#,

@@ -3,7 +3,6 @@
 use reqwest::Method;
 use reqwest::header::AUTHORIZATION;
 use serde_json::{Value, json};
-use std::fs;
 use test_support::Reply;
 
 use crate::stack::Stack;
@@ -84,10 +83,8 @@ async fn no_password_token_or_secret_is_in_the_log_of_a_whole_run() {
         .post_with("/logout", &other)
         .await
         .has_status(204);
-    stack.running().stop("TERM");
-
-    let log = stack.running().log();
-    let secret = fs::read_to_string(stack.folder.path().join("data/jwt-secret")).unwrap();
+    let secret = stack.secret().await;
+    let log = stack.log_to_the_end().await;
     let tokens = [
         access,
         refresh,
@@ -98,7 +95,7 @@ async fn no_password_token_or_secret_is_in_the_log_of_a_whole_run() {
     let signatures = tokens.iter().map(|token| token.rsplit('.').next().unwrap());
     let secrets = passwords
         .into_iter()
-        .chain(["space-corgi", secret.trim_end()])
+        .chain(["space-corgi", secret.as_str()])
         .chain(signatures);
     for secret in secrets {
         assert!(!log.contains(secret), "the log has {secret}");
@@ -131,9 +128,7 @@ async fn each_request_is_one_line_with_its_id_route_status_and_caller() {
         .has_status(401);
     let bad = stack.log_in("nobody", "space-corgi").await.has_status(401);
     let user = me.text_of("id");
-    stack.running().stop("TERM");
-
-    let log = stack.running().log();
+    let log = stack.log_to_the_end().await;
     let line = |reply: &Reply| -> Value {
         let id = reply.header("x-request-id");
         let lines: Vec<_> = log.lines().filter(|line| line.contains(id)).collect();

@@ -127,7 +127,16 @@ impl Compose {
 
     /// The container of a service.
     pub async fn container(&self, service: &str) -> String {
-        let listed = self.compose(&["ps", "-q", service]).await.succeeds();
+        // Compose's own `ps` leaves out what is stopped, or lists what `run` started, by its version.
+        let label = |name: &str, value: &str| format!("label=com.docker.compose.{name}={value}");
+        let filters = [
+            label("project", &self.project),
+            label("service", service),
+            label("oneoff", "False"),
+        ];
+        let filters = filters.iter().flat_map(|filter| ["--filter", filter]);
+        let list: Vec<_> = ["ps", "-aq"].into_iter().chain(filters).collect();
+        let listed = self.docker(&list).await.succeeds();
         let mut ids = listed.stdout.split_whitespace();
         let id = ids.next().expect("it has a container").to_owned();
         assert_eq!(ids.next(), None, "{listed:?}");

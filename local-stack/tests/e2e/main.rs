@@ -1,6 +1,7 @@
 //! The local stack as its user starts it: the real binary, both services, real files.
 #![expect(clippy::unwrap_used, reason = "to panic is how a test fails")]
 
+mod browser;
 mod containers;
 mod crash;
 mod dashboard;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use axum::Json;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The body of a health answer.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct Health {
     status: &'static str,
 }
@@ -18,7 +19,8 @@ impl Health {
     pub const OK: Json<Self> = Json(Self { status: "ok" });
 }
 
-/// `GET /health/live`: the process answers.
+/// Whether the process answers.
+#[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, description = "It does", body = Health)))]
 #[expect(clippy::unused_async, reason = "handlers are async")]
 pub async fn live() -> Json<Health> {
     Health::OK

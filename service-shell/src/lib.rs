@@ -7,6 +7,7 @@ pub mod files;
 pub mod health;
 pub mod keys;
 pub mod logging;
+pub mod openapi;
 pub mod problem;
 pub mod request_log;
 pub mod serve;

@@ -11,14 +11,17 @@ use crate::scope::Scope;
 use crate::signer::{AccessToken, RefreshToken};
 
 /// The one shape of an error.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
     /// A stable slug for programs.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub code: Cow<'static, str>,
     /// A sentence for people.
     pub msg: String,
     /// What is wrong with which field, in an answer of 400.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = std::collections::HashMap<String, Vec<String>>, required = false))]
     pub errors: BTreeMap<Cow<'static, str>, Vec<String>>,
 }
 
@@ -34,21 +37,27 @@ impl ErrorBody {
 }
 
 /// The answer to a login and to a refresh (RFC 6749 section 5.1).
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Serialize, Deserialize)]
 pub struct TokenPair {
     /// Opens protected routes.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub access_token: AccessToken,
     /// Buys the next pair. Absent where the one that the client has stays good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, required = false))]
     pub refresh_token: Option<RefreshToken>,
     /// Always `Bearer`.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub token_type: Cow<'static, str>,
     /// How long the access token is good from now, in seconds.
     pub expires_in: i64,
     /// How long the refresh token is good from now, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = i64, required = false))]
     pub refresh_expires_in: Option<i64>,
     /// What the access token allows.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub scope: Scope,
 }
 

@@ -1,15 +1,18 @@
 //! `GET /me`, `PUT /me/password`.
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::{get, put};
-use axum::{Json, Router};
 use http::StatusCode;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use service_shell::body::{Fields, JsonBody};
+use service_shell::openapi::{BodyRefused, TokenRefused};
 use shared_claims::TokenError;
 use shared_claims::extract::{Fresh, User};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::credentials::{InPerson, LiveCaller, Peer};
 use super::error::Error;
@@ -18,21 +21,25 @@ use crate::audit::Author;
 use crate::password::Password;
 use crate::users::Users;
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new()
-        .route("/me", get(show))
-        .route("/me/password", put(change_password))
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(show))
+        .routes(routes!(change_password))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Account {
     id: String,
     username: String,
+    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
     last_login_at: Option<Timestamp>,
     live_sessions: u32,
 }
 
+/// The account of the token's user
+#[utoipa::path(get, path = "/me", tag = "users", security(("token" = [])), responses((status = 200, description = "The account", body = Account), TokenRefused))]
 async fn show(
     State(users): State<Users>,
     caller: LiveCaller<User>,
@@ -50,12 +57,17 @@ async fn show(
     }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct PasswordChange {
+    #[schema(value_type = String, format = Password)]
     current_password: Option<SecretString>,
+    /// 8 to 256 characters
+    #[schema(value_type = String, format = Password)]
     new_password: Option<SecretString>,
 }
 
+/// Replaces the password of the token's user, and ends every other session
+#[utoipa::path(put, path = "/me/password", tag = "users", security(("token" = [])), request_body(content = PasswordChange), responses((status = 204, description = "It is replaced"), BodyRefused, TokenRefused))]
 async fn change_password(
     State(users): State<Users>,
     caller: LiveCaller<((User, InPerson), Fresh)>,

@@ -12,6 +12,7 @@ use service_shell::sqlite::StorageError;
 use shared_claims::TokenError;
 use shared_claims::extract::Cause;
 use shared_claims::wire::{ErrorBody, bearer_challenge};
+use utoipa::ToSchema;
 
 use crate::attempts::TooMany;
 use crate::hashing::HashingError;
@@ -94,8 +95,8 @@ impl From<RefreshError> for Error {
 }
 
 /// A refused login says its sentence under `error` too, where clients of the Flask lesson look for it.
-#[derive(Serialize)]
-struct BadCredentialsBody {
+#[derive(Serialize, ToSchema)]
+pub(super) struct BadCredentialsBody {
     #[serde(flatten)]
     body: ErrorBody,
     error: String,

@@ -1,20 +1,23 @@
 //! `GET /health/live`, `GET /health/ready`.
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use service_shell::health::{self, Health};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::error::Error;
 use crate::app::AppState;
 use crate::storage::Store;
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new()
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(ready))
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(health::live))
+        .routes(routes!(ready))
 }
 
+/// Whether this service can do its work
+#[utoipa::path(get, path = "/health/ready", tag = "health", responses((status = 200, description = "It can", body = Health)))]
 async fn ready(State(store): State<Store>) -> Result<Json<Health>, Error> {
     store.ping().await?;
     Ok(Health::OK)

@@ -16,7 +16,9 @@ mod well_known;
 use axum::Router;
 use axum::extract::FromRef;
 use service_shell::cors::AllowedOrigins;
+use service_shell::openapi::documented;
 use service_shell::serve::with_shell;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::AppState;
 pub(crate) use refresh_cookie::RefreshCookie;
@@ -28,7 +30,7 @@ shared_claims::scopes! {
 
 pub(crate) fn router(state: AppState) -> Router {
     let cors = AllowedOrigins::from_ref(&state).layer_with_cookies();
-    let routes = Router::new()
+    let described = OpenApiRouter::new()
         .merge(registration::router())
         .merge(sessions::router())
         .merge(account::router())
@@ -37,5 +39,7 @@ pub(crate) fn router(state: AppState) -> Router {
         .merge(admin::router())
         .merge(well_known::router())
         .merge(health::router());
+    let description = "Knows the users, checks passwords, and issues access and refresh tokens.";
+    let routes = documented("auth-service", description, described);
     with_shell("auth-service", routes, cors).with_state(state)
 }

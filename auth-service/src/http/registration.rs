@@ -1,12 +1,16 @@
 //! `POST /register`.
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::post;
-use axum::{Json, Router};
 use http::StatusCode;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use service_shell::body::{Fields, JsonBody};
+use service_shell::openapi::BodyRefused;
+use shared_claims::wire::ErrorBody;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::credentials::Peer;
 use super::error::Error;
@@ -16,22 +20,29 @@ use crate::config::Registration;
 use crate::password::Password;
 use crate::users::{Username, Users};
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new().route("/register", post(register))
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(register))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewUser)]
 struct NewUser {
+    /// 1 to 64 characters after normalisation (RFC 8265)
+    #[schema(value_type = String, example = "laika")]
     username: Option<String>,
+    /// 8 to 256 characters
+    #[schema(value_type = String, format = Password, example = "space-corgi")]
     password: Option<SecretString>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Registered {
     id: String,
     username: String,
 }
 
+/// Registers a user, where registration is open
+#[utoipa::path(post, path = "/register", tag = "users", request_body(content = NewUser), responses((status = 201, description = "The user", body = Registered), BodyRefused, (status = 403, description = "Registration is closed here: `registration_closed`", body = ErrorBody), (status = 409, description = "The user name is taken: `username_taken`", body = ErrorBody)))]
 async fn register(
     State(users): State<Users>,
     State(registration): State<Registration>,

@@ -3,19 +3,21 @@
 use std::convert::Infallible;
 use std::fmt::Write;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
 use futures_util::StreamExt;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
 use service_shell::body::{Fields, JsonBody};
+use service_shell::openapi::{BodyRefused, TokenRefused};
 use shared_claims::extract::Service;
-use shared_claims::wire::SessionRevoked;
+use shared_claims::wire::{ErrorBody, SessionRevoked};
 use shared_claims::{ClientId, KeyId, TokenError};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::RevocationsRead;
 use super::credentials::LiveCaller;
@@ -27,11 +29,10 @@ use crate::revocations::{Message, RevocationFeed};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new().route("/revocations", get(follow)).route(
-        "/revocations/subscribers/{id}",
-        put(report).delete(say_goodbye),
-    )
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(follow))
+        .routes(routes!(report, say_goodbye))
 }
 
 type Listener = LiveCaller<(RevocationsRead, Service)>;
@@ -43,6 +44,8 @@ fn client(caller: &Listener) -> Result<ClientId, TokenError> {
     })
 }
 
+/// The feed of sessions that end, as server-sent events; for services with the scope `revocations:read`
+#[utoipa::path(get, path = "/revocations", tag = "services", security(("token" = [])), responses((status = 200, description = "Every revocation that still matters, then each new one", body = String, content_type = "text/event-stream"), TokenRefused))]
 async fn follow(
     State(feed): State<RevocationFeed>,
     caller: Listener,
@@ -94,9 +97,14 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("strings and numbers can be written as JSON")
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = SubscriberReport)]
 struct Report {
+    /// What the subscriber calls itself, for people
+    #[schema(value_type = String)]
     name: Option<String>,
+    /// The keys that it verifies with
+    #[schema(value_type = Vec<String>)]
     kids: Option<Vec<KeyId>>,
     last_event_id: Option<i64>,
 }
@@ -114,6 +122,8 @@ fn visible(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
+/// By this a subscriber of the feed tells which keys it holds and how far it has read
+#[utoipa::path(put, path = "/revocations/subscribers/{id}", tag = "services", params(("id" = String, Path, description = "The id that the subscriber gives itself")), security(("token" = [])), request_body(content = Report), responses((status = 204, description = "Taken"), BodyRefused, TokenRefused, (status = 404, description = "It is another client's subscriber: `not_found`", body = ErrorBody)))]
 async fn report(
     State(holders): State<KeyHolders>,
     caller: Listener,
@@ -137,6 +147,8 @@ async fn report(
     told(holders.keep(id, Some(client), name, keys, last).await?)
 }
 
+/// By this a subscriber of the feed says that it ends
+#[utoipa::path(delete, path = "/revocations/subscribers/{id}", tag = "services", params(("id" = String, Path, description = "The id that the subscriber gives itself")), security(("token" = [])), responses((status = 204, description = "Taken"), TokenRefused, (status = 404, description = "There is no such subscriber: `not_found`", body = ErrorBody)))]
 async fn say_goodbye(
     State(holders): State<KeyHolders>,
     caller: Listener,

@@ -4,20 +4,23 @@ use std::net::IpAddr;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use http::header::{CACHE_CONTROL, USER_AGENT};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use service_shell::body::{Fields, JsonBody};
+use service_shell::openapi::{BodyRefused, TokenRefused};
 use shared_claims::extract::{CallerLog, User};
-use shared_claims::wire::TokenPair;
+use shared_claims::wire::{ErrorBody, TokenPair};
 use shared_claims::{SessionId, TokenError};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::credentials::{AnyToken, InPerson, LiveCaller, Peer, RefreshCaller};
-use super::error::Error;
+use super::error::{BadCredentialsBody, Error};
 use super::path::Named;
 use super::refresh_cookie::RefreshCookie;
 use crate::app::AppState;
@@ -29,19 +32,23 @@ use crate::users::{AuthenticateError, Username, UsernameRefused, Users};
 /// A user agent is cut here: it is kept to be recognised, not to be parsed.
 const USER_AGENT_CHARACTERS: usize = 256;
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new()
-        .route("/login", post(log_in))
-        .route("/refresh", post(refresh))
-        .route("/logout", post(log_out))
-        .route("/sessions", get(list).delete(end_all))
-        .route("/sessions/{id}", delete(end))
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(log_in))
+        .routes(routes!(refresh))
+        .routes(routes!(log_out))
+        .routes(routes!(list, end_all))
+        .routes(routes!(end))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct Credentials {
+    #[schema(value_type = String, example = "cosmo")]
     username: Option<String>,
+    #[schema(value_type = String, format = Password, example = "space-corgi")]
     password: Option<SecretString>,
+    /// How the refresh token goes: `header` in bodies and headers, `cookie` in a cookie that no script reads
+    #[schema(value_type = Option<String>, example = "header")]
     delivery: Option<String>,
 }
 
@@ -71,6 +78,8 @@ impl IntoResponse for SignedOut {
     }
 }
 
+/// Begins a session for a user name and a password
+#[utoipa::path(post, path = "/login", tag = "sessions", request_body(content = Credentials), responses((status = 200, description = "An access token and a refresh token; with `delivery` `cookie` the refresh token is in cookies for `/refresh` and `/logout`", body = TokenPair), BodyRefused, (status = 401, description = "The password is wrong, or the user unknown or disabled: `bad_credentials`", body = BadCredentialsBody), (status = 403, description = "With the cookie, and from a page that may not use it: `origin_not_allowed`", body = ErrorBody)))]
 async fn log_in(
     State(users): State<Users>,
     State(sessions): State<Sessions>,
@@ -110,6 +119,8 @@ async fn log_in(
     Ok(Issued { pair, cookie })
 }
 
+/// Gives the next pair for a refresh token, from the header or the cookie
+#[utoipa::path(post, path = "/refresh", tag = "sessions", security(("token" = [])), responses((status = 200, description = "The next pair; an access token alone where refresh tokens are not replaced", body = TokenPair), (status = 400, description = "More than one token: `invalid_request`", body = ErrorBody), (status = 401, description = "No token, or one that is not good here, or not any more: `missing_token`, `malformed_header`, `token_expired`, `invalid_token`, `wrong_token_type`, `token_revoked`, `refresh_token_reused`", body = ErrorBody), (status = 403, description = "With the cookie, and from a page that may not use it: `origin_not_allowed`", body = ErrorBody)))]
 async fn refresh(
     State(sessions): State<Sessions>,
     State(cookie): State<RefreshCookie>,
@@ -121,6 +132,8 @@ async fn refresh(
     Ok(Issued { pair, cookie })
 }
 
+/// Ends the session of an access or refresh token, from the header or the cookie
+#[utoipa::path(post, path = "/logout", tag = "sessions", security(("token" = [])), responses((status = 204, description = "The session is over"), (status = 400, description = "More than one token: `invalid_request`", body = ErrorBody), (status = 401, description = "No token, or one that is not good here, or not any more: `missing_token`, `malformed_header`, `token_expired`, `invalid_token`, `wrong_token_type`, `token_revoked`, `refresh_token_reused`", body = ErrorBody), (status = 403, description = "A token that is none of the user themselves, or the cookie from a page that may not use it: `wrong_caller`, `origin_not_allowed`", body = ErrorBody)))]
 async fn log_out(
     State(sessions): State<Sessions>,
     State(cookie): State<RefreshCookie>,
@@ -131,19 +144,25 @@ async fn log_out(
     Ok(SignedOut(cookie))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct SessionList {
     sessions: Vec<ListedSession>,
 }
 
 /// A session as its owner sees it, and whoever administers the service.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Session)]
 pub(super) struct ListedSession {
+    #[schema(value_type = String)]
     id: SessionId,
+    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
     last_used_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
     user_agent: Option<String>,
+    #[schema(value_type = Option<String>)]
     ip: Option<IpAddr>,
     /// Whether it is the session that the request comes from.
     current: bool,
@@ -163,6 +182,8 @@ impl ListedSession {
     }
 }
 
+/// The sessions of the token's user that go on
+#[utoipa::path(get, path = "/sessions", tag = "sessions", security(("token" = [])), responses((status = 200, description = "The sessions, newest use first", body = SessionList), TokenRefused))]
 async fn list(
     State(sessions): State<Sessions>,
     caller: LiveCaller<(User, InPerson)>,
@@ -176,6 +197,8 @@ async fn list(
     }))
 }
 
+/// Ends a session of the token's user
+#[utoipa::path(delete, path = "/sessions/{id}", tag = "sessions", params(("id" = String, Path, description = "The id of the session")), security(("token" = [])), responses((status = 204, description = "The session is over"), TokenRefused, (status = 404, description = "The user has no such session: `not_found`", body = ErrorBody)))]
 async fn end(
     State(sessions): State<Sessions>,
     caller: LiveCaller<(User, InPerson)>,
@@ -195,6 +218,8 @@ async fn end(
     }
 }
 
+/// Ends all sessions of the token's user, this one included
+#[utoipa::path(delete, path = "/sessions", tag = "sessions", security(("token" = [])), responses((status = 204, description = "They are over"), TokenRefused))]
 async fn end_all(
     State(sessions): State<Sessions>,
     State(cookie): State<RefreshCookie>,

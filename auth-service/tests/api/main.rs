@@ -13,6 +13,7 @@ mod clients;
 mod commands;
 mod cookies;
 mod database;
+mod document;
 mod errors;
 mod feed;
 mod health;

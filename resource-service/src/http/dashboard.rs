@@ -1,26 +1,30 @@
 //! `GET /dashboard`.
 
 use auth_client::Trail;
+use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use http::HeaderMap;
 use jiff::Timestamp;
 use serde::Serialize;
+use service_shell::openapi::TokenRefused;
 use service_shell::problem::Problem;
 use shared_claims::Caller;
 use shared_claims::extract::{User, bearer_token};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::accounts::Account;
 use crate::app::AppState;
 use crate::dashboard::Dashboards;
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new().route("/dashboard", get(show))
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(show))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Dashboard)]
 struct DashboardBody {
     id: String,
     username: Option<String>,
@@ -31,31 +35,37 @@ struct DashboardBody {
     missing: Vec<MissingPart>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct TokenFigures {
     expires_in: i64,
     fresh: bool,
     scope: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ProfileFigures {
+    #[schema(value_type = Option<String>, format = DateTime)]
     updated_at: Option<Timestamp>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct AccountFigures {
+    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
     last_login_at: Option<Timestamp>,
     live_sessions: u32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct MissingPart {
     part: &'static str,
     reason: String,
 }
 
+/// The user's own figures; `account` is null and `missing` says why when auth-service cannot be asked
+#[utoipa::path(get, path = "/dashboard", tag = "dashboard", security(("token" = [])),
+    responses((status = 200, description = "The figures", body = DashboardBody), TokenRefused))]
 async fn show(
     caller: Caller<User>,
     State(dashboards): State<Dashboards>,

@@ -1,10 +1,9 @@
 //! `GET /health/live`, `GET /health/ready`.
 
 use auth_client::{FeedStatus, KeyStatus};
+use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use http::StatusCode;
 use http::header::RETRY_AFTER;
 use serde::Serialize;
@@ -12,29 +11,33 @@ use service_shell::health;
 use service_shell::problem::Problem;
 use shared_claims::Verifier;
 use shared_claims::wire::ErrorBody;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::app::{AppState, Feed, Fetched};
 use crate::storage::Store;
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new()
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(ready))
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(health::live))
+        .routes(routes!(ready))
 }
 
 /// Whether this service can do its work. A service that goes on without the feed can, and says so.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Readiness {
     status: &'static str,
     keys: Part,
     revocations: Part,
     /// The one shape of an error, where it is one.
     #[serde(flatten)]
+    #[schema(ignore)]
     error: Option<ErrorBody>,
 }
 
 /// How it stands with something that this service needs of auth-service.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Part {
     /// Of the keys `configured` where none are fetched, or `starting`, `fetched`, `degraded`; of the revocations `off` where
     /// this service has no account to listen with, or `starting`, `caught-up`, `degraded`, `mismatch`.
@@ -77,6 +80,10 @@ impl Part {
     }
 }
 
+/// Whether this service can do its work, and whether it hears of ended sessions
+#[utoipa::path(get, path = "/health/ready", tag = "health", responses(
+    (status = 200, description = "It can", body = Readiness),
+    (status = 503, description = "It takes no token at the moment, or its store does not answer: `not_ready`, `overloaded`", body = ErrorBody)))]
 async fn ready(
     State(store): State<Store>,
     State(fetched): State<Fetched>,

@@ -8,7 +8,9 @@ mod profile;
 use axum::Router;
 use axum::extract::FromRef;
 use service_shell::cors::AllowedOrigins;
+use service_shell::openapi::documented;
 use service_shell::serve::with_shell;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::AppState;
 pub(crate) use page::Page;
@@ -20,10 +22,11 @@ shared_claims::scopes! {
 
 pub(crate) fn router(state: AppState) -> Router {
     let cors = AllowedOrigins::from_ref(&state).layer();
-    let routes = Router::new()
+    let described = OpenApiRouter::new()
         .merge(profile::router())
         .merge(dashboard::router())
-        .merge(health::router())
-        .merge(page::router());
+        .merge(health::router());
+    let description = "Holds the data, and verifies access tokens by itself.";
+    let routes = documented("resource-service", description, described).merge(page::router());
     with_shell("resource-service", routes, cors).with_state(state)
 }

@@ -1,29 +1,35 @@
 //! `GET /profile`, `PUT /profile`.
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use service_shell::body::{Fields, JsonBody, Nullable, stated};
+use service_shell::openapi::{BodyRefused, TokenRefused};
 use service_shell::problem::Problem;
 use shared_claims::extract::User;
 use shared_claims::{AccessClaims, Caller};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::{ProfileRead, ProfileWrite};
 use crate::app::AppState;
 use crate::profiles::{Bio, DisplayName, Profile, Profiles};
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new().route("/profile", get(show).put(replace))
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(show, replace))
 }
 
-#[derive(Serialize)]
+/// A profile; what nobody has written yet is null.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Profile)]
 struct ProfileBody {
     id: String,
     username: Option<String>,
     display_name: Option<String>,
     bio: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
     updated_at: Option<Timestamp>,
 }
 
@@ -43,14 +49,21 @@ impl ProfileBody {
 }
 
 /// A replacement says all: each field must stand there, be it as null.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct Replacement {
+    /// 1 to 100 characters
     #[serde(default, deserialize_with = "stated")]
+    #[schema(value_type = Option<String>, required, min_length = 1, max_length = 100)]
     display_name: Option<Nullable<String>>,
+    /// At most 2,000 characters
     #[serde(default, deserialize_with = "stated")]
+    #[schema(value_type = Option<String>, required, max_length = 2000)]
     bio: Option<Nullable<String>>,
 }
 
+/// The profile of the token's user
+#[utoipa::path(get, path = "/profile", tag = "profile", security(("token" = [])),
+    responses((status = 200, description = "The profile", body = ProfileBody), TokenRefused))]
 async fn show(
     caller: Caller<(ProfileRead, User)>,
     State(profiles): State<Profiles>,
@@ -59,6 +72,9 @@ async fn show(
     Ok(ProfileBody::new(&caller, &profile))
 }
 
+/// Replaces the profile of the token's user
+#[utoipa::path(put, path = "/profile", tag = "profile", security(("token" = [])), request_body = Replacement,
+    responses((status = 200, description = "The profile as it is now", body = ProfileBody), BodyRefused, TokenRefused))]
 async fn replace(
     caller: Caller<(ProfileWrite, User)>,
     State(profiles): State<Profiles>,

@@ -7,6 +7,7 @@
 
 mod dashboard;
 mod database;
+mod document;
 mod errors;
 mod page;
 mod profile;

@@ -10,6 +10,7 @@ const MOST_KEYS: usize = 32;
 
 /// A JSON web key (RFC 7517 section 4), as far as it means anything here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Jwk {
     /// The family: `OKP` or `EC`.
@@ -89,6 +90,7 @@ pub enum JwkUnusable {
 
 /// A set of keys (RFC 7517 section 5).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JwkSet {
     /// The keys.
     pub keys: Vec<Jwk>,

@@ -1,29 +1,36 @@
 //! `GET /admin/audit-events`.
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use service_shell::openapi::TokenRefused;
 use shared_claims::Subject;
+use shared_claims::wire::ErrorBody;
+use utoipa::IntoParams;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::super::error::Error;
 use super::{Administrator, Limit, Query};
 use crate::app::AppState;
 use crate::audit::{AuditEvent, AuditLog};
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new().route("/admin/audit-events", get(list))
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(list))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct EventList {
     events: Vec<ListedEvent>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AuditEvent)]
 struct ListedEvent {
     id: i64,
+    #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     event: String,
     user: Option<String>,
@@ -50,17 +57,22 @@ impl From<AuditEvent> for ListedEvent {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Page {
     /// Events about this user.
+    #[param(value_type = Option<String>)]
     user: Option<Subject>,
     /// Events older than the one with this id.
     before: Option<i64>,
+    /// 1 to 1,000 rows; 100 unless told otherwise
     #[serde(default)]
+    #[param(value_type = Option<u32>)]
     limit: Limit,
 }
 
 /// The newest events, newest first.
+#[utoipa::path(get, path = "/admin/audit-events", tag = "admin: audit log", params(Page), security(("token" = [])), responses((status = 200, description = "The events", body = EventList), (status = 400, description = "The query string has values that cannot be used: `invalid_request`", body = ErrorBody), TokenRefused))]
 async fn list(
     State(log): State<AuditLog>,
     _: Administrator,

@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, patch, post};
-use axum::{Json, Router};
 use http::StatusCode;
 use http::header::CACHE_CONTROL;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use service_shell::body::{Fields, JsonBody};
+use service_shell::openapi::{BodyRefused, TokenRefused};
+use shared_claims::wire::ErrorBody;
 use shared_claims::{ClientId, Scope};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::super::credentials::Peer;
 use super::super::error::Error;
@@ -21,19 +25,24 @@ use crate::app::AppState;
 use crate::audit::Author;
 use crate::clients::{Client, ClientSecret, Clients, USUAL_OVERLAP, client_id, overlap};
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new()
-        .route("/admin/clients", get(list).post(add))
-        .route("/admin/clients/{id}", patch(change).delete(remove))
-        .route("/admin/clients/{id}/secret", post(rotate_secret))
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list, add))
+        .routes(routes!(change, remove))
+        .routes(routes!(rotate_secret))
 }
 
 /// A client as an administrator sees it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Client)]
 struct ListedClient {
+    #[schema(value_type = String)]
     id: ClientId,
+    #[schema(value_type = String)]
     scope: Scope,
+    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
     disabled_at: Option<Timestamp>,
 }
 
@@ -48,11 +57,13 @@ impl From<Client> for ListedClient {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ClientList {
     clients: Vec<ListedClient>,
 }
 
+/// Service accounts
+#[utoipa::path(get, path = "/admin/clients", tag = "admin: clients", security(("token" = [])), responses((status = 200, description = "The clients", body = ClientList), TokenRefused))]
 async fn list(State(clients): State<Clients>, _: Administrator) -> Result<Json<ClientList>, Error> {
     let listed = clients.list().await?.into_iter().map(ListedClient::from);
     Ok(Json(ClientList {
@@ -60,18 +71,21 @@ async fn list(State(clients): State<Clients>, _: Administrator) -> Result<Json<C
     }))
 }
 
+#[derive(Serialize, ToSchema)]
+#[schema(as = ClientSecret)]
+struct NewSecretBody<'a> {
+    #[schema(value_type = String)]
+    id: &'a ClientId,
+    secret: &'a str,
+}
+
 /// A client's new secret, which is shown this once and which no cache keeps.
 struct NewSecret(StatusCode, ClientId, ClientSecret);
 
 impl IntoResponse for NewSecret {
     fn into_response(self) -> Response {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            id: &'a ClientId,
-            secret: &'a str,
-        }
         let Self(status, id, secret) = self;
-        let body = Body {
+        let body = NewSecretBody {
             id: &id,
             secret: secret.expose(),
         };
@@ -79,13 +93,18 @@ impl IntoResponse for NewSecret {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct NewClient {
+    /// 1 to 64 letters, digits, `-`, `_`, `.`, and no UUID
+    #[schema(value_type = String)]
     id: Option<String>,
     #[serde(default)]
+    #[schema(value_type = String, required = false)]
     scope: Scope,
 }
 
+/// Adds a service account
+#[utoipa::path(post, path = "/admin/clients", tag = "admin: clients", security(("token" = [])), request_body(content = NewClient), responses((status = 201, description = "Its secret, shown this once", body = NewSecretBody), BodyRefused, TokenRefused, (status = 409, description = "The id is taken: `client_id_taken`", body = ErrorBody)))]
 async fn add(
     State(clients): State<Clients>,
     administrator: Administrator,
@@ -112,11 +131,15 @@ fn known(known: bool) -> Result<StatusCode, Error> {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ClientChanges)]
 struct Changes {
+    #[schema(value_type = bool)]
     disabled: Option<bool>,
 }
 
+/// Disables or enables a service account
+#[utoipa::path(patch, path = "/admin/clients/{id}", tag = "admin: clients", params(("id" = String, Path, description = "The id of the client")), security(("token" = [])), request_body(content = Changes), responses((status = 204, description = "Done"), BodyRefused, TokenRefused, (status = 404, description = "There is no such client: `not_found`", body = ErrorBody)))]
 async fn change(
     State(clients): State<Clients>,
     administrator: Administrator,
@@ -131,6 +154,8 @@ async fn change(
     known(clients.set_disabled(&id, disabled, &by).await?)
 }
 
+/// Removes a service account
+#[utoipa::path(delete, path = "/admin/clients/{id}", tag = "admin: clients", params(("id" = String, Path, description = "The id of the client")), security(("token" = [])), responses((status = 204, description = "It is gone"), TokenRefused, (status = 404, description = "There is no such client: `not_found`", body = ErrorBody)))]
 async fn remove(
     State(clients): State<Clients>,
     administrator: Administrator,
@@ -141,12 +166,14 @@ async fn remove(
     known(clients.remove(&id, &by).await?)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct Rotation {
     /// How long the old secret stays good, like `1h`.
     overlap: Option<String>,
 }
 
+/// Gives a service account a new secret
+#[utoipa::path(post, path = "/admin/clients/{id}/secret", tag = "admin: clients", params(("id" = String, Path, description = "The id of the client")), security(("token" = [])), request_body(content = Rotation), responses((status = 200, description = "The new secret, shown this once", body = NewSecretBody), BodyRefused, TokenRefused, (status = 404, description = "There is no such client: `not_found`", body = ErrorBody)))]
 async fn rotate_secret(
     State(clients): State<Clients>,
     administrator: Administrator,

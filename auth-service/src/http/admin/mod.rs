@@ -5,20 +5,20 @@ mod clients;
 mod sessions;
 mod users;
 
-use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::extract::rejection::QueryRejection;
 use http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use service_shell::problem::Problem;
+use utoipa_axum::router::OpenApiRouter;
 
 use super::Admin;
 use super::credentials::{InPerson, LiveCaller};
 use crate::app::AppState;
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new()
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
         .merge(users::router())
         .merge(sessions::router())
         .merge(clients::router())

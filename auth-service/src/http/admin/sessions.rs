@@ -1,11 +1,15 @@
 //! `/admin/users/{id}/sessions`, `/admin/sessions/{id}`.
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::{delete, get};
-use axum::{Json, Router};
 use http::StatusCode;
 use serde::Serialize;
+use service_shell::openapi::TokenRefused;
+use shared_claims::wire::ErrorBody;
 use shared_claims::{SessionId, Subject};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::super::credentials::Peer;
 use super::super::error::Error;
@@ -16,18 +20,20 @@ use crate::app::AppState;
 use crate::audit::Author;
 use crate::sessions::{EndReason, Sessions};
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new()
-        .route("/admin/users/{id}/sessions", get(list).delete(end_all))
-        .route("/admin/sessions/{id}", delete(end))
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list, end_all))
+        .routes(routes!(end))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SessionsOfUser)]
 struct SessionList {
     sessions: Vec<ListedSession>,
 }
 
-/// A user who is not there has no sessions.
+/// The sessions of a user; one who is not there has none
+#[utoipa::path(get, path = "/admin/users/{id}/sessions", tag = "admin: sessions", params(("id" = String, Path, description = "The id of the user")), security(("token" = [])), responses((status = 200, description = "The sessions that go on", body = SessionList), TokenRefused))]
 async fn list(
     State(sessions): State<Sessions>,
     administrator: Administrator,
@@ -43,6 +49,8 @@ async fn list(
     }))
 }
 
+/// Ends all sessions of a user
+#[utoipa::path(delete, path = "/admin/users/{id}/sessions", tag = "admin: sessions", params(("id" = String, Path, description = "The id of the user")), security(("token" = [])), responses((status = 204, description = "They are over"), TokenRefused))]
 async fn end_all(
     State(sessions): State<Sessions>,
     administrator: Administrator,
@@ -55,6 +63,8 @@ async fn end_all(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Ends a session
+#[utoipa::path(delete, path = "/admin/sessions/{id}", tag = "admin: sessions", params(("id" = String, Path, description = "The id of the session")), security(("token" = [])), responses((status = 204, description = "It is over"), TokenRefused, (status = 404, description = "There is no such session: `not_found`", body = ErrorBody)))]
 async fn end(
     State(sessions): State<Sessions>,
     administrator: Administrator,

@@ -1,14 +1,19 @@
 //! `/admin/users`.
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use http::StatusCode;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use service_shell::body::{Fields, JsonBody, Nullable, stated};
+use service_shell::openapi::{BodyRefused, TokenRefused};
+use shared_claims::wire::ErrorBody;
 use shared_claims::{Scope, Subject};
+use utoipa::IntoParams;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::super::credentials::Peer;
 use super::super::error::Error;
@@ -19,21 +24,27 @@ use crate::audit::Author;
 use crate::password::Password;
 use crate::users::{User, Username, Users};
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new()
-        .route("/admin/users", get(list).post(add))
-        .route("/admin/users/{id}", get(show).patch(change).delete(remove))
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list, add))
+        .routes(routes!(show, change, remove))
 }
 
 /// A user as an administrator sees them.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = User)]
 struct ListedUser {
+    #[schema(value_type = String)]
     id: Subject,
     username: String,
     /// Null: the default of the service.
+    #[schema(value_type = Option<String>)]
     scope: Option<Scope>,
+    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
     last_login_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
     disabled_at: Option<Timestamp>,
     live_sessions: u32,
 }
@@ -52,20 +63,26 @@ impl From<(User, u32)> for ListedUser {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct UserList {
     users: Vec<ListedUser>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Page {
     /// Users whose names come after this one.
     #[serde(default)]
+    #[param(value_type = Option<String>)]
     after: String,
+    /// 1 to 1,000 rows; 100 unless told otherwise
     #[serde(default)]
+    #[param(value_type = Option<u32>)]
     limit: Limit,
 }
 
+/// Users by name
+#[utoipa::path(get, path = "/admin/users", tag = "admin: users", params(Page), security(("token" = [])), responses((status = 200, description = "The users", body = UserList), (status = 400, description = "The query string has values that cannot be used: `invalid_request`", body = ErrorBody), TokenRefused))]
 async fn list(
     State(users): State<Users>,
     _: Administrator,
@@ -77,6 +94,8 @@ async fn list(
     }))
 }
 
+/// A user
+#[utoipa::path(get, path = "/admin/users/{id}", tag = "admin: users", params(("id" = String, Path, description = "The id of the user")), security(("token" = [])), responses((status = 200, description = "The user", body = ListedUser), TokenRefused, (status = 404, description = "There is no such user: `not_found`", body = ErrorBody)))]
 async fn show(
     State(users): State<Users>,
     _: Administrator,
@@ -88,13 +107,19 @@ async fn show(
 
 const NO_SUCH_USER: Error = Error::NotFound("There is no such user");
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = AdminNewUser)]
 struct NewUser {
+    #[schema(value_type = String)]
     username: Option<String>,
+    #[schema(value_type = String, format = Password)]
     password: Option<SecretString>,
+    #[schema(value_type = Option<String>)]
     scope: Option<Scope>,
 }
 
+/// Adds a user
+#[utoipa::path(post, path = "/admin/users", tag = "admin: users", security(("token" = [])), request_body(content = NewUser), responses((status = 201, description = "The user", body = ListedUser), BodyRefused, TokenRefused, (status = 409, description = "The user name is taken: `username_taken`", body = ErrorBody)))]
 async fn add(
     State(users): State<Users>,
     administrator: Administrator,
@@ -111,15 +136,20 @@ async fn add(
 }
 
 /// What is to be changed; what is not named stays.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = UserChanges)]
 struct Changes {
     disabled: Option<bool>,
     /// Null: the default of the service.
     #[serde(default, deserialize_with = "stated")]
+    #[schema(value_type = Option<String>)]
     scope: Option<Nullable<Scope>>,
+    #[schema(value_type = Option<String>, format = Password)]
     password: Option<SecretString>,
 }
 
+/// Changes what is named, and leaves the rest
+#[utoipa::path(patch, path = "/admin/users/{id}", tag = "admin: users", params(("id" = String, Path, description = "The id of the user")), security(("token" = [])), request_body(content = Changes), responses((status = 200, description = "The user as they are now", body = ListedUser), BodyRefused, TokenRefused, (status = 404, description = "There is no such user: `not_found`", body = ErrorBody)))]
 async fn change(
     State(users): State<Users>,
     administrator: Administrator,
@@ -151,6 +181,8 @@ async fn change(
     Ok(Json(account.ok_or(NO_SUCH_USER)?.into()))
 }
 
+/// Removes a user, with their sessions
+#[utoipa::path(delete, path = "/admin/users/{id}", tag = "admin: users", params(("id" = String, Path, description = "The id of the user")), security(("token" = [])), responses((status = 204, description = "They are gone"), TokenRefused, (status = 404, description = "There is no such user: `not_found`", body = ErrorBody)))]
 async fn remove(
     State(users): State<Users>,
     administrator: Administrator,

@@ -10,6 +10,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use service_shell::sqlite::StorageError;
 use shared_claims::extract::Cause;
+use utoipa::{IntoResponses, ToSchema};
 
 use super::UNCACHED;
 use crate::attempts::TooMany;
@@ -50,10 +51,37 @@ pub(crate) enum OAuthError {
     ServerError(#[source] StorageError),
 }
 
-#[derive(Serialize)]
-struct Body {
+/// An error (RFC 6749 section 5.2).
+#[derive(Serialize, ToSchema)]
+#[schema(as = OAuthErrorBody)]
+pub(crate) struct Body {
     error: &'static str,
     error_description: String,
+}
+
+/// What a route of OAuth answers to a request that does not do, and to a client that it does not know.
+#[derive(IntoResponses)]
+#[expect(
+    dead_code,
+    reason = "it stands in the document; OAuthError is what answers"
+)]
+pub(crate) enum Refused {
+    /// `invalid_request`, `invalid_grant`, `invalid_scope`, `invalid_target`, `unauthorized_client`, `unsupported_grant_type`,
+    /// `unsupported_token_type`
+    #[response(status = 400)]
+    Request(Body),
+    /// The client has not shown who it is: `invalid_client`
+    #[response(status = 401)]
+    Client(Body),
+    /// The body is longer than 64 KiB: `invalid_request`
+    #[response(status = 413)]
+    TooLarge(Body),
+    /// What nobody foresaw; the log has it under the request id: `server_error`
+    #[response(status = 500)]
+    Internal(Body),
+    /// There is more to do than can be done in time: `temporarily_unavailable`
+    #[response(status = 503)]
+    Unavailable(Body),
 }
 
 impl OAuthError {

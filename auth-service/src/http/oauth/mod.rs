@@ -6,10 +6,11 @@ mod introspect;
 mod revoke;
 mod token;
 
-use axum::Router;
-use axum::routing::{any, post};
+use axum::routing::any;
 use http::HeaderName;
 use http::header::{CACHE_CONTROL, PRAGMA};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use self::error::OAuthError;
 use crate::app::AppState;
@@ -17,11 +18,16 @@ use crate::app::AppState;
 /// What every answer about tokens carries (RFC 6749 section 5.1).
 const UNCACHED: [(HeaderName, &str); 2] = [(CACHE_CONTROL, "no-store"), (PRAGMA, "no-cache")];
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new()
-        .route("/oauth/token", post(token::issue))
-        .route("/oauth/introspect", post(introspect::introspect))
-        .route("/oauth/revoke", post(revoke::revoke))
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    let described = OpenApiRouter::new()
+        .routes(routes!(token::issue))
+        .routes(routes!(introspect::introspect))
+        .routes(routes!(revoke::revoke));
+    let (routes, document) = described.split_for_parts();
+    let routes = routes
         .method_not_allowed_fallback(async || OAuthError::MethodNotAllowed)
-        .route("/oauth/{*nothing}", any(async || OAuthError::NotFound))
+        .route("/oauth/{*nothing}", any(async || OAuthError::NotFound));
+    let mut described = OpenApiRouter::from(routes);
+    *described.get_openapi_mut() = document;
+    described
 }

@@ -6,23 +6,49 @@ use axum::response::{IntoResponse, Response};
 use http::Uri;
 use serde::Serialize;
 use shared_claims::wire::TokenPair;
+use utoipa::ToSchema;
 
 use super::super::credentials::Peer;
 use super::UNCACHED;
 use super::client_auth::ClientRequest;
-use super::error::OAuthError;
+use super::error::{OAuthError, Refused};
 use crate::grants::{Grants, TOKEN_EXCHANGE};
 
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 /// RFC 6749 section 5.1, with what RFC 8693 section 2.2.1 adds.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = IssuedToken)]
 pub(super) struct Issued {
     #[serde(flatten)]
     tokens: TokenPair,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     issued_token_type: Option<&'static str>,
+}
+
+/// What a client asks for, as [`Form`](super::client_auth::Form) reads it.
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "it stands in the document; the form is read field by field"
+)]
+struct TokenRequest {
+    /// `client_credentials`, `refresh_token` or `urn:ietf:params:oauth:grant-type:token-exchange`
+    #[schema(example = "client_credentials")]
+    grant_type: String,
+    /// What is asked for: all that may be, without
+    scope: Option<String>,
+    refresh_token: Option<String>,
+    subject_token: Option<String>,
+    subject_token_type: Option<String>,
+    requested_token_type: Option<String>,
+    audience: Option<String>,
+    resource: Option<String>,
+    /// Where the client does not authenticate by the header
+    client_id: Option<String>,
+    client_secret: Option<String>,
 }
 
 impl IntoResponse for Issued {
@@ -31,6 +57,8 @@ impl IntoResponse for Issued {
     }
 }
 
+/// Gives a token to a client: for itself, for a refresh token, or on behalf of a user (RFC 6749, RFC 8693)
+#[utoipa::path(post, path = "/oauth/token", tag = "OAuth", security(("client" = []), ()), request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"), responses((status = 200, description = "The token", body = Issued), Refused))]
 pub(super) async fn issue(
     State(grants): State<Grants>,
     Peer(ip): Peer,

@@ -3,12 +3,14 @@
 //! What was fetched stays in use whatever becomes of the issuer. It is fetched again every now and then, when a token names a
 //! key that is not known, though not for every such token, and when the issuer tells of one.
 
+use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use http::header::CACHE_CONTROL;
 use reqwest::redirect::Policy;
 use reqwest::{StatusCode, Url};
-use shared_claims::{JwkSet, KeyLookup, Verifier, VerifyingKeys};
+use shared_claims::{JwkSet, JwkUnusable, KeyLookup, Verifier, VerifyingKeys};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -18,6 +20,8 @@ use crate::backoff::pause;
 const FETCH_LIMIT: Duration = Duration::from_secs(5);
 /// No set of keys is longer.
 const MOST_BYTES: usize = 64 * 1024;
+/// More unusable keys than this are told of by their number alone.
+const MOST_TOLD: usize = 5;
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// When the keys are fetched.
@@ -32,12 +36,12 @@ pub struct KeyOptions {
 }
 
 impl KeyOptions {
-    /// The usual options for this address: every 5 minutes, and for unknown keys every 10 s at the most.
+    /// The usual options for this address: every minute, and for unknown keys every 10 s at the most.
     #[must_use]
     pub fn new(url: Url) -> Self {
         Self {
             url,
-            interval: Duration::from_mins(5),
+            interval: Duration::from_mins(1),
             cooldown: Duration::from_secs(10),
         }
     }
@@ -79,7 +83,7 @@ impl fmt::Display for KeyStatus {
     }
 }
 
-/// The fetching of an issuer's keys for a verifier, which goes on until this is dropped.
+/// The fetching of an issuer's keys for a verifier, of which there is one for each; it goes on until this is dropped.
 #[derive(Debug)]
 pub struct IssuerKeys {
     status: watch::Receiver<KeyStatus>,
@@ -107,8 +111,9 @@ impl IssuerKeys {
             verifier,
             options,
             status: told,
+            passed_over: Vec::new(),
         };
-        let task = tokio::spawn(async move { fetcher.run().await });
+        let task = tokio::spawn(fetcher.run());
         Self { status, task }
     }
 
@@ -131,10 +136,11 @@ struct Fetcher {
     verifier: Verifier,
     options: KeyOptions,
     status: watch::Sender<KeyStatus>,
+    passed_over: Vec<(usize, JwkUnusable)>,
 }
 
 impl Fetcher {
-    async fn run(&self) {
+    async fn run(mut self) {
         let mut failures = 0;
         loop {
             self.lookup.begin();
@@ -160,16 +166,18 @@ impl Fetcher {
         }
     }
 
-    async fn fetch(&self) -> Result<VerifyingKeys, String> {
+    async fn fetch(&mut self) -> Result<VerifyingKeys, String> {
         let unreachable = |error: reqwest::Error| {
             if error.is_timeout() {
                 "no answer in time".to_owned()
             } else {
-                error.without_url().to_string()
+                innermost(&error.without_url())
             }
         };
-        let url = self.options.url.clone();
-        let mut answer = self.http.get(url).send().await.map_err(unreachable)?;
+        // A set that somebody on the way has kept is of no use to whoever looks for a new key.
+        let request = self.http.get(self.options.url.clone());
+        let request = request.header(CACHE_CONTROL, "no-cache");
+        let mut answer = request.send().await.map_err(unreachable)?;
         if answer.status() != StatusCode::OK {
             return Err(format!("status {}", answer.status().as_u16()));
         }
@@ -182,13 +190,24 @@ impl Fetcher {
         }
         let (keys, unusable) =
             JwkSet::read(&text).map_err(|_| "the answer is no set of keys".to_owned())?;
-        for (place, why) in unusable {
-            tracing::warn!(
-                "a published key, number {} of the set, is passed over: {why}",
-                place + 1
-            );
-        }
+        self.pass_over(unusable);
         Ok(keys)
+    }
+
+    /// Tells of keys that cannot be used, once.
+    fn pass_over(&mut self, unusable: Vec<(usize, JwkUnusable)>) {
+        if self.passed_over == unusable {
+            return;
+        }
+        for (place, why) in unusable.iter().take(MOST_TOLD) {
+            let number = place + 1;
+            tracing::warn!("a published key, number {number} of the set, is passed over: {why}");
+        }
+        if unusable.len() > MOST_TOLD {
+            let more = unusable.len() - MOST_TOLD;
+            tracing::warn!("{more} more of the published keys are passed over");
+        }
+        self.passed_over = unusable;
     }
 
     fn take(&self, keys: VerifyingKeys) {
@@ -217,4 +236,13 @@ impl Fetcher {
         }
         self.status.send_replace(status);
     }
+}
+
+/// What lies under all that an error is wrapped in: "connection refused" rather than "error sending request".
+fn innermost(error: &dyn Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
 }

@@ -2,7 +2,7 @@
 //! those of that kind that only verify. Every change leaves them such that all keys that were there before still verify.
 
 use std::fs::{self, File};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -10,6 +10,9 @@ use service_shell::files::replace_private;
 use service_shell::keys::{KeySource, separate_pem, separate_secrets};
 use shared_claims::{KeyId, PairAlgorithm, PrivateKey, SharedSecret};
 use zeroize::Zeroizing;
+
+/// Of the mode of a file, what is for everybody.
+const OTHERS: u32 = 0o007;
 
 /// What a key signs with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +66,7 @@ impl WrittenKey {
         Ok(Self {
             id,
             kind,
-            text: Zeroizing::new(text.trim_end().to_owned()),
+            text: Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_owned()),
         })
     }
 }
@@ -169,12 +172,18 @@ fn write<'a>(file: &Path, keys: impl IntoIterator<Item = &'a WrittenKey>) -> any
 
 /// The files.
 pub(crate) struct KeyFiles {
+    source: KeySource,
     secrets: Option<Slots>,
     pairs: Option<Slots>,
 }
 
 impl KeyFiles {
     pub(crate) fn new(source: &KeySource) -> anyhow::Result<Self> {
+        if let Some(setting) = source.missing_file() {
+            bail!(
+                "{setting}: it is not set; name a file, be it with nothing in it, which the services read too"
+            );
+        }
         let secrets = source.secret_files().map(|files| Slots::new(true, files));
         let pairs = source
             .private_key_files()
@@ -184,31 +193,39 @@ impl KeyFiles {
             "JWT_SECRET_KEY_FILE and JWT_PREVIOUS_SECRET_KEYS_FILE: both must name a file, which the services read too; secrets \
              that are kept elsewhere are changed there, see docs/operations.md"
         );
-        Ok(Self { secrets, pairs })
+        Ok(Self {
+            source: source.clone(),
+            secrets,
+            pairs,
+        })
     }
 
-    /// Keeps other runs from the files while one reads and writes them.
-    pub(crate) fn lock(&self) -> anyhow::Result<File> {
-        let slots = self.secrets.as_ref().or(self.pairs.as_ref());
-        let slots = slots.context("there is no file of keys")?;
-        let mut name = slots.previous.clone().into_os_string();
-        name.push(".lock");
-        let file = PathBuf::from(name);
-        let mut options = File::options();
-        let lock = options.write(true).create(true).truncate(true).mode(0o600);
-        let lock = lock.open(&file).and_then(|lock| lock.lock().map(|()| lock));
-        lock.with_context(|| format!("{} cannot be locked", file.display()))
+    /// Keeps other runs from the files while one reads and writes them, always in the same order.
+    pub(crate) fn lock(&self) -> anyhow::Result<Vec<File>> {
+        let lock = |slots: &Slots| {
+            let mut name = slots.previous.clone().into_os_string();
+            name.push(".lock");
+            let file = PathBuf::from(name);
+            let mut options = File::options();
+            let lock = options.write(true).create(true).truncate(true).mode(0o600);
+            let lock = lock.open(&file).and_then(|lock| lock.lock().map(|()| lock));
+            lock.with_context(|| format!("{} cannot be locked", file.display()))
+        };
+        self.all().map(lock).collect()
     }
 
     pub(crate) fn read(&self) -> anyhow::Result<KeysInFiles> {
+        // What the services would not take is nothing to go on from.
+        let read = self.source.read()?;
         let (mut current, mut verify) = (Vec::new(), Vec::new());
         for slots in self.all() {
             current.extend(slots.current()?);
             verify.extend(slots.previous()?);
         }
+        let signs = read.signing.map(|key| key.id().clone());
         ensure!(
-            !current.is_empty(),
-            "there is no key that signs in any file"
+            current.first().map(|key: &WrittenKey| &key.id) == signs.as_ref(),
+            "JWT_SECRET_KEY signs, and is in no file; secrets that are kept elsewhere are changed there, see docs/operations.md"
         );
         let signs = current.remove(0);
         current.append(&mut verify);
@@ -232,6 +249,14 @@ impl KeyFiles {
     /// Whether keys of this kind can be changed here; the reason why not.
     pub(crate) fn can_change(&self, kind: Kind) -> anyhow::Result<()> {
         let slots = self.of(kind)?;
+        for file in [&slots.current, &slots.previous] {
+            let mode = fs::metadata(file).map_or(0, |file| file.mode());
+            ensure!(
+                slots.is_secret || mode & OTHERS == 0,
+                "{} is open to everybody, and a private key is to come into it: chmod 600 it first",
+                file.display()
+            );
+        }
         if let (true, Some(current)) = (slots.is_secret, slots.current()?) {
             ensure!(
                 separate_secrets(&current.text).eq([current.text.as_str()]),

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use jiff::Timestamp;
 use service_shell::keys::KeySource;
 use shared_claims::{Clock, KeyId, NumericDate};
@@ -17,6 +17,9 @@ use crate::storage::Store;
 
 /// A key is kept for this much longer than its last token: whoever signs may have learnt of its end a little later.
 const SPARE: Duration = Duration::from_mins(1);
+
+/// Verifiers take twice as many.
+const MOST_KEYS: usize = 16;
 
 /// What is being done with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,23 +122,22 @@ impl Rotation {
     pub(crate) async fn stage(&self, kind: Option<Kind>) -> anyhow::Result<KeyId> {
         let _lock = self.files.lock()?;
         let keys = self.files.read()?;
-        let signs = keys.signs.id;
         let next_kind = kind.unwrap_or(keys.signs.kind);
         self.files.can_change(next_kind)?;
         for key in self.store.moving_keys().await? {
-            let written = keys.verify.iter().find(|written| written.id == key.id);
+            let mut written = keys.verify.iter().chain([&keys.signs]);
+            let written = written.find(|written| written.id == key.id);
             match key.state {
                 KeyState::Recalled => bail!(
                     "a rollback to {} is under way; go on with 'secret rollback'",
                     key.id
                 ),
-                KeyState::Next if key.id == signs => return Ok(key.id),
                 KeyState::Next => match written {
                     Some(written) if kind.is_none_or(|kind| kind == written.kind) => {
                         return Ok(key.id);
                     }
                     Some(_) => bail!(
-                        "{} of another kind is on its way; go on with it, or take it back with 'secret rollback' first",
+                        "{} of another kind is on its way; go on with it by 'secret rotate' alone, or take it back with 'secret rollback' first",
                         key.id
                     ),
                     // The last run came no further than to the table.
@@ -144,6 +146,10 @@ impl Rotation {
                 KeyState::Retired | KeyState::Withdrawn => {}
             }
         }
+        ensure!(
+            keys.verify.len() < MOST_KEYS,
+            "there are {MOST_KEYS} keys already that only verify; drop some with 'secret prune' first"
+        );
         let next = WrittenKey::generate(next_kind)?;
         let (id, now) = (next.id.clone(), Some(self.clock.now()));
         self.store.move_key(&id, KeyState::Next, now).await?;
@@ -237,10 +243,15 @@ impl Rotation {
             if !key.is_leaving() {
                 continue;
             }
-            let until = self.last_expiry(&key).await?;
             let signs = status
                 .issuers()
                 .any(|issuer| issuer.keys.first() == Some(&key.id));
+            if key.since.is_none() && !signs && status.signs != key.id {
+                // It has signed again, because somebody wrote the files by hand, and does so no more.
+                let since = Some(self.clock.now());
+                self.store.move_key(&key.id, key.state, since).await?;
+            }
+            let until = self.last_expiry(&key).await?;
             if signs || until.is_none_or(|until| now < until) {
                 kept.push((key.id, until.filter(|_| !signs)));
             } else {

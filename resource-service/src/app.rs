@@ -54,7 +54,9 @@ impl AppState {
             .with_leeway(tokens.leeway)
             .with_clock(config.clock.clone());
         let issuer_keys = config.issuer_keys.map(|options| {
-            tracing::info!(url = %options.url, "the issuer's keys are fetched");
+            // Not what comes after the path, which may be a secret.
+            let url = options.url.origin().ascii_serialization() + options.url.path();
+            tracing::info!(url, "the issuer's keys are to be fetched");
             IssuerKeys::start(verifier.clone(), options)
         });
         let issuer = config.auth_service.as_ref().map(|auth_service| {

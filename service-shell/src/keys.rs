@@ -112,14 +112,37 @@ impl KeySource {
     }
 
     fn missing(&self, remedy: &'static str) -> SettingError {
-        let file = self.secrets.current_file.as_deref();
+        let empty = |file: &PathBuf| format!("its file {} is empty", file.display());
+        let (setting, fault) = match (&self.secrets.current_file, &self.pairs.private) {
+            (Some(file), _) => ("JWT_SECRET_KEY", empty(file)),
+            (None, Some(file)) => {
+                let fault = format!("{}, and JWT_SECRET_KEY is not set", empty(file));
+                (PRIVATE_KEY, fault)
+            }
+            (None, None) => ("JWT_SECRET_KEY", "it is not set".to_owned()),
+        };
         SettingError {
-            setting: "JWT_SECRET_KEY",
-            fault: match file {
-                Some(file) => format!("its file {} is empty", file.display()),
-                None => "it is not set".to_owned(),
-            },
+            setting,
+            fault,
             remedy,
+        }
+    }
+
+    /// The file that is missing where only one of the two of a kind is named, so that a key cannot move between them.
+    #[must_use]
+    pub fn missing_file(&self) -> Option<&'static str> {
+        let named = |current: &Option<PathBuf>, previous: &Option<PathBuf>| {
+            (current.is_some(), previous.is_some())
+        };
+        match named(&self.secrets.current_file, &self.secrets.previous_file) {
+            (true, false) => return Some("JWT_PREVIOUS_SECRET_KEYS_FILE"),
+            (false, true) => return Some("JWT_SECRET_KEY_FILE"),
+            _ => {}
+        }
+        match named(&self.pairs.private, &self.pairs.previous_private) {
+            (true, false) => Some(PREVIOUS_PRIVATE_KEYS),
+            (false, true) => Some(PRIVATE_KEY),
+            _ => None,
         }
     }
 
@@ -227,8 +250,13 @@ impl KeySource {
             if !asked && (now == used || !settled) {
                 continue;
             }
+            let read = self.read();
+            if now != self.look() {
+                // Another file has changed meanwhile, and what was read may be of two minds.
+                continue;
+            }
             used = now;
-            match self.read() {
+            match read {
                 Ok(keys) => {
                     let ids: Vec<_> = keys.verifying.ids().map(ToString::to_string).collect();
                     let signs = keys.signing.as_ref().map(|key| key.id().to_string());
@@ -309,7 +337,11 @@ fn in_pem_file<K, E: std::fmt::Display>(
             parse(block).map_err(|unusable| SettingError {
                 setting,
                 fault: unusable.to_string(),
-                remedy: "make a key pair with 'auth-service secret generate --ed25519'",
+                remedy: if setting == PUBLIC_KEY {
+                    "print the public keys with 'auth-service secret public'"
+                } else {
+                    "make a key pair with 'auth-service secret generate --ed25519'"
+                },
             })
         })
         .collect()

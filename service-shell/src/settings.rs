@@ -117,7 +117,11 @@ pub fn web_address(text: &str) -> Result<Url, String> {
     let url = Url::parse(text)
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    url.ok_or_else(|| "write an address like http://127.0.0.1:8001".to_owned())
+    // It is told in the log.
+    let url = url.filter(|url| url.username().is_empty() && url.password().is_none());
+    url.ok_or_else(|| {
+        "write an address like http://127.0.0.1:8001, with no name and no password in it".to_owned()
+    })
 }
 
 /// Something that is on or off.

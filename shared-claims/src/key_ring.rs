@@ -153,6 +153,13 @@ impl KeyLookup {
         ended.is_ok_and(|ended| ended.is_ok())
     }
 
+    /// Asks for the keys, because the issuer has told of one that is not known, and waits for nothing.
+    pub fn want(&self) {
+        self.0.send_modify(|state| {
+            state.ask(LookupReason::Told);
+        });
+    }
+
     /// For whoever fetches: waits until somebody needs keys.
     pub async fn needed(&self) {
         // The sender is here: it cannot be gone.

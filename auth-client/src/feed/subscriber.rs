@@ -218,8 +218,13 @@ impl Subscriber {
             return;
         };
         let ours = self.verifier.key_ids();
-        if hello.kids.iter().any(|told| !ours.contains(told)) {
+        let unknown = |told: &KeyId| !ours.contains(told);
+        if hello.kids.first().is_some_and(unknown) {
+            // Without the key that signs there is nothing to go on with.
             lookup.ask(LookupReason::Told, ANSWER_LIMIT).await;
+        } else if hello.kids.iter().any(unknown) {
+            // No ended session is to wait for the next key.
+            lookup.want();
         }
     }
 

@@ -57,14 +57,22 @@ impl Store {
                             reported_at = excluded.reported_at
                       where coalesce(key_holders.client_id, '') = coalesce(excluded.client_id, '')",
                 )
-                .bind(holder.id)
+                .bind(&holder.id)
                 .bind(holder.client.as_ref().map(ClientId::as_str))
-                .bind(holder.name)
+                .bind(&holder.name)
                 .bind(keys.join(" "))
                 .bind(holder.last_seq)
                 .bind(holder.reported_at.as_millisecond())
-                .execute(connection)
+                .execute(&mut *connection)
                 .await?;
+                if let (None, Some(signs)) = (&holder.client, holder.keys.first()) {
+                    // A key that signs is on its way out no more, be it that somebody wrote the files by hand: the time of its last
+                    // token has not come.
+                    sqlx::query("update key_rotation set since = null where key_id = $1 and state in ('retired', 'withdrawn')")
+                        .bind(signs.as_str())
+                        .execute(connection)
+                        .await?;
+                }
                 Ok(kept.rows_affected() == 1)
             })
         });

@@ -43,6 +43,10 @@ impl Service {
         ] {
             fs::write(folder.path().join(name), text).unwrap();
         }
+        for name in ["private", "previous-private"] {
+            let private = fs::Permissions::from_mode(0o640);
+            fs::set_permissions(folder.path().join(name), private).unwrap();
+        }
         let address = free_address();
         let program = Program::new(env!("CARGO_BIN_EXE_auth-service"), folder.path())
             .setting("JWT_SECRET_KEY_FILE", "current")
@@ -346,17 +350,22 @@ async fn a_rollback_that_was_interrupted_goes_on_and_loses_no_secret() {
 #[tokio::test]
 async fn a_secret_that_would_not_be_the_same_among_others_is_not_rotated() {
     let service = Service::start().await;
-    let halves = "one-half-of-at-least-32-bytes-is-this,the-other-half-of-32-bytes-is-that";
-    fs::write(service.file("current"), halves).unwrap();
-    let refused = service.command(&["secret", "rotate", "--wait", "0s"]).await;
-    refused.refuses(&["has a comma in it"]);
-    assert_eq!(
-        (
-            service.text("current").as_str(),
-            service.text("previous").as_str()
-        ),
-        (halves, "")
-    );
+    for secret in [
+        "one-half-of-at-least-32-bytes-is-this,the-other-half-of-32-bytes-is-that",
+        "a-secret-with-blanks-at-its-end-of-32-bytes  ",
+        "  a-secret-with-blanks-before-it-of-32-bytes\n",
+    ] {
+        fs::write(service.file("current"), secret).unwrap();
+        let refused = service.command(&["secret", "rotate", "--wait", "0s"]).await;
+        refused.refuses(&["has a comma in it, or a blank at one of its ends"]);
+        assert_eq!(
+            (
+                service.text("current").as_str(),
+                service.text("previous").as_str()
+            ),
+            (secret, "")
+        );
+    }
 }
 
 #[tokio::test]
@@ -493,7 +502,7 @@ async fn the_secret_gives_way_to_a_key_pair_and_is_dropped_when_its_last_token_h
         .unwrap()
         .permissions()
         .mode();
-    assert_eq!(mode & 0o777, 0o644, "a file that is there keeps its mode");
+    assert_eq!(mode & 0o777, 0o640, "a file that is there keeps its mode");
 
     // Everything starts again with no secret at all.
     let mut service = service;
@@ -557,6 +566,16 @@ async fn a_key_pair_needs_files_to_change_into() {
     let ended = tokio::task::spawn_blocking(move || without.run())
         .await
         .unwrap();
+    ended.refuses(&["JWT_PREVIOUS_PRIVATE_KEYS_FILE: it is not set"]);
+    let neither = service
+        .program
+        .clone()
+        .setting("JWT_PRIVATE_KEY_FILE", "")
+        .setting("JWT_PREVIOUS_PRIVATE_KEYS_FILE", "")
+        .with(&["secret", "rotate", "--ed25519"]);
+    let ended = tokio::task::spawn_blocking(move || neither.run())
+        .await
+        .unwrap();
     ended.refuses(&["JWT_PRIVATE_KEY_FILE", "JWT_PREVIOUS_PRIVATE_KEYS_FILE"]);
     service
         .command(&["secret", "public"])
@@ -583,4 +602,84 @@ async fn the_key_pairs_that_are_generated_can_be_signed_with() {
         assert_eq!(header(&token).alg, alg);
         assert!(service.takes(&token).await);
     }
+}
+
+#[tokio::test]
+async fn what_the_services_would_not_take_no_command_goes_on_from() {
+    let service = Service::start().await;
+    let rotate = ["secret", "rotate", "--ed25519", "--wait", "20s"];
+    service.command(&rotate).await.succeeds();
+    let good = service.text("private");
+    let other = service.command(&["secret", "generate", "--ed25519"]).await;
+    let two = format!("{}{good}", other.succeeds().stdout);
+    fs::write(service.file("private"), &two).unwrap();
+    for command in ["status", "rotate", "rollback", "prune"] {
+        let refused = service.command(&["secret", command]).await;
+        refused.refuses(&["JWT_PRIVATE_KEY_FILE", "there are 2 keys"]);
+    }
+    assert_eq!(service.text("private"), two);
+    fs::write(service.file("private"), &good).unwrap();
+    let half = service
+        .program
+        .clone()
+        .setting("JWT_PREVIOUS_PRIVATE_KEYS_FILE", "");
+    let half = half.with(&["secret", "status"]);
+    let ended = tokio::task::spawn_blocking(move || half.run())
+        .await
+        .unwrap();
+    ended.refuses(&["JWT_PREVIOUS_PRIVATE_KEYS_FILE: it is not set"]);
+    // A promoted key of another kind than is asked for is not taken for it.
+    let pool = service.database().await;
+    let kid = service.status().await[0].0.clone();
+    let next =
+        sqlx::query("insert into key_rotation (key_id, state, since) values ($1, 'next', 1)");
+    next.bind(&kid).execute(&pool).await.unwrap();
+    pool.close().await;
+    let other = service
+        .command(&["secret", "rotate", "--es256", "--wait", "0s"])
+        .await;
+    other.refuses(&["of another kind"]);
+}
+
+#[tokio::test]
+async fn a_private_key_does_not_come_into_a_file_that_everybody_reads() {
+    let service = Service::start().await;
+    let file = service.file("previous-private");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = service
+        .command(&["secret", "rotate", "--ed25519", "--wait", "0s"])
+        .await;
+    refused.refuses(&["previous-private", "chmod 600"]);
+    assert_eq!(service.text("previous-private"), "");
+}
+
+#[tokio::test]
+async fn a_retired_key_that_signs_again_is_not_dropped_in_its_old_time() {
+    let service = Service::start().await;
+    let old = kid_of(&service.log_in().await);
+    let rotate = ["secret", "rotate", "--ed25519", "--wait", "20s"];
+    service.command(&rotate).await.succeeds();
+    let private = service.text("private");
+    // By hand, and against all advice.
+    fs::write(service.file("private"), "").unwrap();
+    let started = Instant::now();
+    while kid_of(&service.log_in().await) != old {
+        assert!(started.elapsed() < PATIENCE, "the secret does not sign");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let token = service.log_in().await;
+    fs::write(service.file("private"), private).unwrap();
+    service.signs_with_another_than(&old).await;
+    let started = Instant::now();
+    loop {
+        let pruned = service.command(&["secret", "prune"]).await.succeeds();
+        // auth-service tells a moment later with what it signs.
+        if pruned.stdout.contains("its last token expires") {
+            break;
+        }
+        let waits = format!("{old} must stay: it may sign still");
+        assert!(pruned.stdout.contains(&waits), "{pruned:?}");
+        assert!(started.elapsed() < PATIENCE, "{pruned:?}");
+    }
+    assert!(service.takes(&token).await);
 }

@@ -92,7 +92,7 @@ async fn ready(
 ) -> Result<Response, Problem> {
     store.ping().await?;
     let (keys, revocations) = (Part::keys(&fetched), Part::revocations(&feed));
-    let obstacle = if verifier.key_ids().is_empty() || keys.state == "starting" {
+    let obstacle = if verifier.key_ids().is_empty() {
         let reason = keys.reason.as_deref();
         Some(reason.unwrap_or("the issuer publishes no key that can be used here"))
     } else if verifier.revoked().is_suspended() {
@@ -116,7 +116,7 @@ async fn ready(
     }
     let degraded = [&keys, &revocations]
         .iter()
-        .any(|part| part.state == "degraded");
+        .any(|part| ["starting", "degraded"].contains(&part.state));
     Ok(Json(Readiness {
         status: if degraded { "degraded" } else { "ok" },
         keys,

@@ -109,7 +109,9 @@ impl JwkSet {
         struct Set {
             keys: Vec<Value>,
         }
-        let set: Set = serde_json::from_slice(text)?;
+        // serde would take a list for the fields in their order, here and for each key.
+        let set: serde_json::Map<String, Value> = serde_json::from_slice(text)?;
+        let set: Set = serde_json::from_value(Value::Object(set))?;
         let (mut keys, mut unusable) = (Vec::new(), Vec::new());
         for (place, value) in set.keys.into_iter().enumerate() {
             let read = read_one(value).and_then(|key| {
@@ -132,6 +134,9 @@ impl JwkSet {
 }
 
 fn read_one(value: Value) -> Result<super::VerifyingKey, JwkUnusable> {
+    if !value.is_object() {
+        return Err(JwkUnusable::NoKey);
+    }
     if value.get("d").is_some() {
         return Err(JwkUnusable::Private);
     }
@@ -195,6 +200,10 @@ mod tests {
         let other = published(PairAlgorithm::Ed25519);
         let bad = [
             (json!("text"), JwkUnusable::NoKey),
+            (
+                json!(["OKP", "Ed25519", other["x"], null, "list", null, null, null]),
+                JwkUnusable::NoKey,
+            ),
             (json!({}), JwkUnusable::Type),
             (
                 json!({"kty": "oct", "k": "AAAA", "kid": "s"}),
@@ -276,7 +285,15 @@ mod tests {
             .collect();
         let (ids, unusable) = read(&keys);
         assert_eq!((ids.len(), unusable.len()), (MOST_KEYS, 8));
-        for text in ["", "null", "{}", "[]", r#"{"keys": {}}"#, r#"{"keys": 5}"#] {
+        for text in [
+            "",
+            "null",
+            "{}",
+            "[]",
+            "[[]]",
+            r#"{"keys": {}}"#,
+            r#"{"keys": 5}"#,
+        ] {
             assert!(JwkSet::read(text.as_bytes()).is_err(), "{text}");
         }
     }

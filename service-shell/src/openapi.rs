@@ -45,6 +45,14 @@ pub enum BodyRefused {
     TooLarge(ErrorBody),
 }
 
+/// What a route that can be used to guess answers to whoever does so.
+#[derive(IntoResponses)]
+pub enum AttemptRefused {
+    /// Too many attempts from this address, or for this user: `rate_limited`
+    #[response(status = 429)]
+    TooMany(ErrorBody),
+}
+
 /// The routes with `/openapi.json` and `/docs` beside them.
 pub fn documented<S: Clone + Send + Sync + 'static>(
     title: &str,
@@ -137,7 +145,7 @@ fn complete_operation(address: &str, operation: &mut Operation) {
                 Type::String,
                 "What is wanted, and what is wrong (RFC 9110 section 11.6.1)",
             ),
-            "503" => has(
+            "429" | "503" => has(
                 "Retry-After",
                 Type::Integer,
                 "Seconds to wait before another try",

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use service_shell::body::{Fields, JsonBody};
-use service_shell::openapi::{BodyRefused, TokenRefused};
+use service_shell::openapi::{AttemptRefused, BodyRefused, TokenRefused};
 use shared_claims::TokenError;
 use shared_claims::extract::{Fresh, User};
 use utoipa::ToSchema;
@@ -67,7 +67,7 @@ struct PasswordChange {
 }
 
 /// Replaces the password of the token's user, and ends every other session
-#[utoipa::path(put, path = "/me/password", tag = "users", security(("token" = [])), request_body(content = PasswordChange), responses((status = 204, description = "It is replaced"), BodyRefused, TokenRefused))]
+#[utoipa::path(put, path = "/me/password", tag = "users", security(("token" = [])), request_body(content = PasswordChange), responses((status = 204, description = "It is replaced"), BodyRefused, TokenRefused, AttemptRefused))]
 async fn change_password(
     State(users): State<Users>,
     caller: LiveCaller<((User, InPerson), Fresh)>,

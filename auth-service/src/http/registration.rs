@@ -6,7 +6,7 @@ use http::StatusCode;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use service_shell::body::{Fields, JsonBody};
-use service_shell::openapi::BodyRefused;
+use service_shell::openapi::{AttemptRefused, BodyRefused};
 use shared_claims::wire::ErrorBody;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -42,7 +42,7 @@ struct Registered {
 }
 
 /// Registers a user, where registration is open
-#[utoipa::path(post, path = "/register", tag = "users", request_body(content = NewUser), responses((status = 201, description = "The user", body = Registered), BodyRefused, (status = 403, description = "Registration is closed here: `registration_closed`", body = ErrorBody), (status = 409, description = "The user name is taken: `username_taken`", body = ErrorBody)))]
+#[utoipa::path(post, path = "/register", tag = "users", request_body(content = NewUser), responses((status = 201, description = "The user", body = Registered), BodyRefused, AttemptRefused, (status = 403, description = "Registration is closed here: `registration_closed`", body = ErrorBody), (status = 409, description = "The user name is taken: `username_taken`", body = ErrorBody)))]
 async fn register(
     State(users): State<Users>,
     State(registration): State<Registration>,

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use service_shell::body::{Fields, JsonBody};
-use service_shell::openapi::{BodyRefused, TokenRefused};
+use service_shell::openapi::{AttemptRefused, BodyRefused, TokenRefused};
 use shared_claims::extract::{CallerLog, User};
 use shared_claims::wire::{ErrorBody, TokenPair};
 use shared_claims::{SessionId, TokenError};
@@ -79,7 +79,7 @@ impl IntoResponse for SignedOut {
 }
 
 /// Begins a session for a user name and a password
-#[utoipa::path(post, path = "/login", tag = "sessions", request_body(content = Credentials), responses((status = 200, description = "An access token and a refresh token; with `delivery` `cookie` the refresh token is in cookies for `/refresh` and `/logout`", body = TokenPair), BodyRefused, (status = 401, description = "The password is wrong, or the user unknown or disabled: `bad_credentials`", body = BadCredentialsBody), (status = 403, description = "With the cookie, and from a page that may not use it: `origin_not_allowed`", body = ErrorBody)))]
+#[utoipa::path(post, path = "/login", tag = "sessions", request_body(content = Credentials), responses((status = 200, description = "An access token and a refresh token; with `delivery` `cookie` the refresh token is in cookies for `/refresh` and `/logout`", body = TokenPair), BodyRefused, AttemptRefused, (status = 401, description = "The password is wrong, or the user unknown or disabled: `bad_credentials`", body = BadCredentialsBody), (status = 403, description = "With the cookie, and from a page that may not use it: `origin_not_allowed`", body = ErrorBody)))]
 async fn log_in(
     State(users): State<Users>,
     State(sessions): State<Sessions>,

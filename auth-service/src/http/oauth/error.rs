@@ -76,6 +76,9 @@ pub(crate) enum Refused {
     /// The body is longer than 64 KiB: `invalid_request`
     #[response(status = 413)]
     TooLarge(Body),
+    /// Too many wrong secrets from this address: `rate_limited`
+    #[response(status = 429)]
+    TooMany(Body),
     /// What nobody foresaw; the log has it under the request id: `server_error`
     #[response(status = 500)]
     Internal(Body),

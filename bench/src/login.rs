@@ -13,7 +13,7 @@ use crate::rounds::{Rounds, Turn, Waits};
 
 /// Where a hash has its 19 MiB from.
 #[derive(Clone, Copy, Debug)]
-enum Memory {
+pub(crate) enum Memory {
     Reused,
     Allocated,
 }
@@ -42,7 +42,7 @@ pub(crate) async fn run(rounds: &Rounds) -> anyhow::Result<()> {
     service.stop().await.map(drop)
 }
 
-fn hash_on_all_cores(turn: Turn, memory: Memory) -> anyhow::Result<Waits> {
+pub(crate) fn hash_on_all_cores(turn: Turn, memory: Memory) -> anyhow::Result<Waits> {
     thread::scope(|scope| {
         let threads: Vec<_> = (0..cores())
             .map(|_| scope.spawn(move || hash(turn, memory)))

@@ -1,5 +1,5 @@
 //! What the services can do on this machine, each figure beside a reference taken in the same run:
-//! `cargo run --release -p bench -- route`, `-- login`, `-- refresh`, `-- revocation`.
+//! `cargo run --release -p bench -- route`, `-- login`, `-- refresh`, `-- storm`, `-- revocation`.
 //!
 //! No machine is quiet for long, so the variants of a table take turns in short rounds, and the table compares their
 //! medians: what slows the machine down for a while slows all of them. Everything stays on the loopback interface and
@@ -14,6 +14,7 @@ mod revocation;
 mod rounds;
 mod route;
 mod server;
+mod storm;
 mod usual;
 
 use anyhow::ensure;
@@ -50,6 +51,12 @@ enum Command {
         #[arg(long, value_name = "COUNT", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=64))]
         callers: u16,
     },
+    /// Refreshes, reads and memory while many log in at the same time
+    Storm {
+        /// How many log in
+        #[arg(long, value_name = "COUNT", value_delimiter = ',', default_values_t = [64, 512], value_parser = clap::value_parser!(u16).range(1..=2000))]
+        logins: Vec<u16>,
+    },
     /// The time from a logout to the last service's refusal, and what many ended sessions cost a service
     Revocation {
         /// Logouts, one after the other
@@ -78,6 +85,7 @@ async fn main() -> anyhow::Result<()> {
         } => route::run(&rounds, connections.into(), server_threads.into()).await,
         Command::Login => login::run(&rounds).await,
         Command::Refresh { callers } => refresh::run(&rounds, callers.into()).await,
+        Command::Storm { logins } => storm::run(&rounds, &logins).await,
         Command::Revocation { logouts, services } => revocation::run(logouts, services).await,
     }
 }

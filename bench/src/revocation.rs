@@ -1,11 +1,10 @@
 //! How long after a logout every service refuses the session's access token, and what it costs a service to know of many
 //! ended sessions.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use shared_claims::wire::TokenPair;
 use shared_claims::{Clock, NumericDate, RevokedSessions, SessionId};
 use sqlx::Connection as _;
@@ -15,6 +14,7 @@ use tokio::time::Instant;
 use crate::auth::{AuthService, DEFAULT_GRACE};
 use crate::load::Connection;
 use crate::report;
+use crate::server::resident_kib;
 
 /// A refusal that takes this long never comes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -138,14 +138,4 @@ async fn fill(connection: &mut SqliteConnection, ids: &[SessionId]) -> anyhow::R
     }
     transaction.commit().await?;
     Ok(())
-}
-
-fn resident_kib() -> anyhow::Result<u64> {
-    let status = fs::read_to_string("/proc/self/status").context("there is no /proc")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let figure = line.and_then(|line| line.split_whitespace().next());
-    figure
-        .context("the kernel does not tell")?
-        .parse()
-        .map_err(Into::into)
 }

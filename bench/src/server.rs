@@ -113,6 +113,17 @@ impl Drop for Servers {
     }
 }
 
+/// What this process has in memory.
+pub(crate) fn resident_kib() -> anyhow::Result<u64> {
+    let status = fs::read_to_string("/proc/self/status").context("there is no /proc")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let figure = line.and_then(|line| line.split_whitespace().next());
+    figure
+        .context("the kernel does not tell")?
+        .parse()
+        .map_err(Into::into)
+}
+
 /// What the kernel has counted for the servers' threads so far, to the nanosecond: `/proc/…/schedstat` begins with it.
 fn processor_time() -> anyhow::Result<Duration> {
     let mut sum = Duration::ZERO;

@@ -1,0 +1,180 @@
+//! What a storm of logins does to everything else: refreshes and reads of profiles, at a pace of their own, before it and during
+//! it; what it does to the logins themselves, beside the bare hashing of their passwords; and the memory that it takes.
+//!
+//! Whoever is told 503 comes again after a second, as `Retry-After` asks. The load and both services are one process and share
+//! its cores: of the memory it is the growth that counts.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::ensure;
+use shared_claims::wire::TokenPair;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::auth::{AuthService, login_request, refresh_request};
+use crate::load::Connection;
+use crate::login::{Memory, hash_on_all_cores};
+use crate::report::{self, Table};
+use crate::rounds::{Rounds, Turn, Waits};
+use crate::server::resident_kib;
+
+/// Callers beside the storm, each of which refreshes and reads a profile in turn, and the time from one to the next.
+const CALLERS: u32 = 8;
+const PACE: Duration = Duration::from_millis(10);
+/// What auth-service says to whoever is too many.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+pub(crate) async fn run(rounds: &Rounds, storms: &[u16]) -> anyhow::Result<()> {
+    // No grace: every refresh rotates, which is the most that it can cost.
+    let mut auth = AuthService::start(Duration::ZERO).await?;
+    let resource = auth.start_resource_service(0).await?;
+    let mut sessions = Vec::new();
+    for _ in 0..CALLERS {
+        sessions.push(Session {
+            pair: auth.log_in_pair().await?,
+            auth: auth.address(),
+            resource,
+        });
+    }
+    let [mut of_refreshes, mut of_profiles, mut logins] =
+        [(); 3].map(|()| Table::new("per second", ["p50 ms", "p99 ms"]));
+    let mut memory = Vec::new();
+    // The names of the rows stay until the end of the run.
+    let storms = [0].iter().chain(storms).map(|&size| {
+        let name: &'static str = format!("{size} log in").leak();
+        (size, name)
+    });
+    let storms: Vec<_> = storms.collect();
+    for _ in rounds.each() {
+        // Nobody asks meanwhile, so that the load's thread may wait for the hashing ones.
+        let mut bare = hash_on_all_cores(rounds.turn(), Memory::Reused)?;
+        logins.add("bare hashing", bare.figures());
+        for &(size, name) in &storms {
+            let turn = rounds.turn();
+            let storm = Storm::begin(auth.address(), size, turn);
+            let (paced, [mut refreshed, mut read]) = paced(sessions, turn).await?;
+            sessions = paced;
+            of_refreshes.add(name, refreshed.figures());
+            of_profiles.add(name, read.figures());
+            let mut served = storm.end(turn).await?;
+            if size > 0 {
+                logins.add(name, served.figures());
+            }
+            memory.push((size, resident_kib()? / 1024));
+        }
+    }
+    let mut text = format!(
+        "\n{CALLERS} callers refresh and read a profile in turn, something each {PACE:?}, while so many log in again and again\n\n\
+         POST /refresh, each rotating\n{}\n\nGET /profile\n{}\n\n\
+         logins that were served; the others come again after {RETRY_AFTER:?}\n{}\n\nresident memory, load included\n",
+        of_refreshes.text(),
+        of_profiles.text(),
+        logins.text()
+    );
+    for (size, name) in storms {
+        let of_size = memory.iter().filter(|(of, _)| *of == size);
+        let most = of_size.map(|(_, mib)| *mib).max();
+        let _ = writeln!(
+            text,
+            "{name:>12}  {} MiB at the most",
+            most.unwrap_or_default()
+        );
+    }
+    report::print(&text);
+    auth.stop().await.map(drop)
+}
+
+/// A user who is logged in, with the newest answer to a refresh.
+struct Session {
+    pair: Vec<u8>,
+    auth: SocketAddr,
+    resource: SocketAddr,
+}
+
+/// Has the callers do what they do, each at its own moments, until the turn ends: refreshes and reads.
+async fn paced(sessions: Vec<Session>, turn: Turn) -> anyhow::Result<(Vec<Session>, [Waits; 2])> {
+    let mut callers = JoinSet::new();
+    for (number, session) in (0..).zip(sessions) {
+        callers.spawn(live(
+            session,
+            Instant::now() + PACE * number / CALLERS,
+            turn,
+        ));
+    }
+    let (mut sessions, mut all) = (Vec::new(), [Waits::of(turn), Waits::of(turn)]);
+    while let Some(ended) = callers.join_next().await {
+        let (session, [refreshed, read]) = ended??;
+        sessions.push(session);
+        all[0].extend(refreshed);
+        all[1].extend(read);
+    }
+    Ok((sessions, all))
+}
+
+async fn live(
+    mut session: Session,
+    mut next: Instant,
+    turn: Turn,
+) -> anyhow::Result<(Session, [Waits; 2])> {
+    let mut auth = Connection::open(session.auth).await?;
+    let mut resource = Connection::open(session.resource).await?;
+    let (mut refreshed, mut read) = (Waits::of(turn), Waits::of(turn));
+    while next < turn.until {
+        sleep_until(next).await;
+        // A wait begins when the request was due: what holds it up holds up its user.
+        let request = refresh_request(&session.pair)?;
+        session.pair = auth.exchange(request.as_bytes()).await?.to_vec();
+        refreshed.add(next);
+        next = (next + PACE).max(Instant::now());
+        sleep_until(next).await;
+        let pair: TokenPair = serde_json::from_slice(&session.pair)?;
+        let request = format!(
+            "GET /profile HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {}\r\n\r\n",
+            pair.access_token.expose()
+        );
+        resource.exchange(request.as_bytes()).await?;
+        read.add(next);
+        next = (next + PACE).max(Instant::now());
+    }
+    Ok((session, [refreshed, read]))
+}
+
+/// So many who log in at once, again and again.
+struct Storm(JoinSet<anyhow::Result<Waits>>);
+
+impl Storm {
+    fn begin(address: SocketAddr, size: u16, turn: Turn) -> Self {
+        let mut callers = JoinSet::new();
+        for _ in 0..size {
+            callers.spawn(log_in(address, turn));
+        }
+        Self(callers)
+    }
+
+    async fn end(mut self, turn: Turn) -> anyhow::Result<Waits> {
+        let mut all = Waits::of(turn);
+        while let Some(ended) = self.0.join_next().await {
+            all.extend(ended??);
+        }
+        Ok(all)
+    }
+}
+
+async fn log_in(address: SocketAddr, turn: Turn) -> anyhow::Result<Waits> {
+    let (request, mut waits) = (login_request(), Waits::of(turn));
+    let mut connection = Connection::open(address).await?;
+    while Instant::now() < turn.until {
+        let asked = Instant::now();
+        let (status, _) = connection.ask(request.as_bytes()).await?;
+        match status {
+            200 => waits.add(asked),
+            status => {
+                ensure!(status == 503, "a login is answered with {status}");
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+        }
+    }
+    Ok(waits)
+}

@@ -100,6 +100,7 @@ impl AppState {
             config.clock.clone(),
             hello,
             verifier.clone(),
+            config.most_subscribers,
         );
         let key_holders = KeyHolders::new(store.clone(), config.clock.clone());
         let announcing = tokio::spawn(key_holders.clone().announce(verifier.clone()));

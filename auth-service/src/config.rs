@@ -8,6 +8,7 @@ use crate::attempts::rate_or_off;
 use clap::{Args, ValueEnum};
 use service_shell::cors::{AllowedOrigins, CorsSettings};
 use service_shell::keys::{Need, PairFiles};
+use service_shell::limits::{LimitSettings, Limits};
 use service_shell::settings::{SettingError, address, count, duration, lifetime, switch};
 use service_shell::sqlite::DatabaseUrl;
 use service_shell::tokens::{TokenConfig, TokenSettings};
@@ -165,6 +166,9 @@ pub struct AuthSettings {
     /// How long a password waits and is hashed before it is answered with 503
     #[arg(long, env = "AUTH_HASHING_DEADLINE", value_name = "DURATION", default_value = "5s", value_parser = hashing_deadline, global = true)]
     auth_hashing_deadline: Duration,
+    /// Subscribers of the revocation feed at the same time; one more is answered with 503
+    #[arg(long, env = "AUTH_MAX_SUBSCRIBERS", value_name = "COUNT", default_value = "1000", value_parser = |text: &str| count(text, 100_000), global = true)]
+    auth_max_subscribers: usize,
 }
 
 /// Everything that auth-service needs to serve.
@@ -192,6 +196,10 @@ pub struct Config {
     pub cookie_secure: bool,
     /// Users and clients that are to be there.
     pub bootstrap: Bootstrap,
+    /// What clients may take.
+    pub limits: Limits,
+    /// Subscribers of the revocation feed at the same time.
+    pub most_subscribers: usize,
     /// Where the time comes from.
     pub clock: Clock,
 }
@@ -227,6 +235,8 @@ impl Config {
             allowed_origins: AllowedOrigins::default(),
             cookie_secure: true,
             bootstrap: Bootstrap::default(),
+            limits: Limits::default(),
+            most_subscribers: 1000,
             clock: Clock::system(),
         }
     }
@@ -243,6 +253,7 @@ impl AuthSettings {
         tokens: TokenSettings,
         pairs: PairFiles,
         cors: CorsSettings,
+        limits: &LimitSettings,
     ) -> Result<Config, SettingError> {
         if self.jwt_refresh_token_expires < self.jwt_access_token_expires {
             return Err(SettingError {
@@ -270,8 +281,10 @@ impl AuthSettings {
                 remedy: "use on, or allow nothing but origins on this machine",
             });
         }
-        let limits = HashingLimits::default();
-        let concurrency = self.auth_hashing_concurrency.unwrap_or(limits.concurrency);
+        let concurrency = self
+            .auth_hashing_concurrency
+            .unwrap_or(HashingLimits::default().concurrency);
+        let limits = limits.resolve()?;
         let tokens = tokens.resolve(pairs, Need::Signing)?;
         Ok(Config {
             database: store.auth_database_url,
@@ -305,6 +318,8 @@ impl AuthSettings {
                 .auth_bootstrap_file
                 .map_or_else(|| Ok(Bootstrap::default()), |file| Bootstrap::read(&file))?,
             tokens,
+            limits,
+            most_subscribers: self.auth_max_subscribers,
             clock: Clock::system(),
         })
     }

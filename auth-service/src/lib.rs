@@ -33,16 +33,18 @@ use crate::config::Config;
 /// Serves on the listener until `shutdown` ends.
 ///
 /// # Errors
-/// The store cannot be opened, or the listener breaks.
+/// The store cannot be opened, or the threads that hash cannot be started.
 pub async fn serve(
     config: Config,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
+    let limits = config.limits;
     let state = AppState::start(config).await?;
     tracing::info!(address = %listener.local_addr()?, "auth-service listens");
     let stopping = state.stopping(shutdown);
-    let served = service_shell::serve::serve(http::router(state.clone()), listener, stopping).await;
+    let routes = http::router(state.clone(), limits);
+    service_shell::serve::serve(routes, listener, limits, stopping).await;
     state.stop().await;
-    served
+    Ok(())
 }

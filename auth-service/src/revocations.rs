@@ -11,7 +11,7 @@ use service_shell::request_log::chain;
 use service_shell::sqlite::StorageError;
 use shared_claims::wire::FeedHello;
 use shared_claims::{ClientId, Clock, NumericDate, SessionId, Verifier};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::clients::Clients;
@@ -62,7 +62,13 @@ struct Feed {
     /// The seq of the newest row.
     newest: watch::Sender<i64>,
     stopping: watch::Sender<bool>,
+    places: Arc<Semaphore>,
 }
+
+/// There are as many subscribers as there may be.
+#[derive(Debug, thiserror::Error)]
+#[error("AUTH_MAX_SUBSCRIBERS listen to the feed")]
+pub(crate) struct TooManySubscribers;
 
 impl RevocationFeed {
     /// Starts to look at the table, until the task is stopped.
@@ -72,6 +78,7 @@ impl RevocationFeed {
         clock: Clock,
         terms: FeedHello,
         verifier: Verifier,
+        most_subscribers: usize,
     ) -> (Self, JoinHandle<()>) {
         let feed = Arc::new(Feed {
             store,
@@ -81,6 +88,7 @@ impl RevocationFeed {
             verifier,
             newest: watch::Sender::new(0),
             stopping: watch::Sender::new(false),
+            places: Arc::new(Semaphore::new(most_subscribers)),
         });
         let looking = tokio::spawn(look(Arc::clone(&feed)));
         (Self(feed), looking)
@@ -101,13 +109,18 @@ impl RevocationFeed {
     /// What a subscriber is sent that has read up to `last`. It ends when its token expires, when its account is disabled
     /// or removed, and when the service stops; after a failure of the store too, and then it goes on where it was. Messages
     /// come together as they are read together.
+    ///
+    /// # Errors
+    /// There are as many subscribers as there may be.
     pub(crate) fn follow(
         &self,
         expires_at: NumericDate,
         client: ClientId,
         last: Option<i64>,
-    ) -> impl Stream<Item = Vec<Message>> + Send + use<> {
+    ) -> Result<impl Stream<Item = Vec<Message>> + Send + use<>, TooManySubscribers> {
+        let place = Arc::clone(&self.0.places).try_acquire_owned();
         let follower = Follower {
+            _place: place.map_err(|_| TooManySubscribers)?,
             newest: self.0.newest.subscribe(),
             keys: self.0.verifier.key_changes(),
             stopping: self.0.stopping.subscribe(),
@@ -121,11 +134,11 @@ impl RevocationFeed {
         };
         // A task that waits for a word, and no longer for the next look, is told that somebody listens.
         self.0.store.look_again();
-        stream::unfold(follower, |mut follower| async {
+        Ok(stream::unfold(follower, |mut follower| async {
             let messages = follower.next().await?;
             follower.spoken = Instant::now();
             Some((messages, follower))
-        })
+        }))
     }
 }
 
@@ -157,6 +170,7 @@ enum Stage {
 }
 
 struct Follower {
+    _place: OwnedSemaphorePermit,
     feed: Arc<Feed>,
     newest: watch::Receiver<i64>,
     keys: watch::Receiver<()>,

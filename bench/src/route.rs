@@ -12,19 +12,23 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::routing::get;
+use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use serde::Serialize;
-use service_shell::serve::{serve, with_shell};
+use service_shell::limits::Limits;
+use service_shell::serve::with_shell;
 use shared_claims::{
     AccessClaims, Caller, Clock, NumericDate, PairAlgorithm, Parties, PrivateKey, RevokedSessions,
     SessionId, SharedSecret, Signer, SigningKey, Subject, TokenId, Verifier, VerifyingKey,
     VerifyingKeys,
 };
 
+use tokio::net::TcpListener;
+
 use crate::load::{Repeating, drive};
 use crate::report::{self, Figures, Table};
 use crate::rounds::Rounds;
-use crate::server::Servers;
+use crate::server::{Servers, Stop};
 use crate::usual;
 
 pub(crate) const SECRET: &str = "a-secret-for-benchmarks-of-at-least-32-bytes";
@@ -67,10 +71,11 @@ pub(crate) async fn run(
     for Variant {
         name,
         routes,
+        by,
         request,
     } in variants()?
     {
-        let address = servers.start(|listener, stop| serve(routes, listener, stop))?;
+        let address = servers.start(|listener, stop| serve(routes, by, listener, stop))?;
         addresses.push((name, address, request));
     }
     let mut by_time = Table::new("requests/s", ["p50 ms", "p99 ms", "busy %"]);
@@ -116,7 +121,33 @@ pub(crate) async fn run(
 struct Variant {
     name: &'static str,
     routes: Router,
+    by: By,
     request: String,
+}
+
+/// What brings a variant's connections and its routes together.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    /// `axum::serve`.
+    Axum,
+    /// What serves the services: within limits.
+    Shell,
+}
+
+async fn serve(routes: Router, by: By, listener: TcpListener, stop: Stop) -> anyhow::Result<()> {
+    match by {
+        By::Axum => {
+            let listener = listener.tap_io(|connection| {
+                let _ = connection.set_nodelay(true);
+            });
+            let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
+            axum::serve(listener, routes)
+                .with_graceful_shutdown(stop)
+                .await?;
+        }
+        By::Shell => service_shell::serve::serve(routes, listener, Limits::default(), stop).await,
+    }
+    Ok(())
 }
 
 fn variants() -> anyhow::Result<Vec<Variant>> {
@@ -128,6 +159,7 @@ fn variants() -> anyhow::Result<Vec<Variant>> {
     let mut variants = vec![Variant {
         name: "bare route",
         routes: open(),
+        by: By::Axum,
         request: usual.clone(),
     }];
     for (name, (signing, verifying)) in [
@@ -138,18 +170,22 @@ fn variants() -> anyhow::Result<Vec<Variant>> {
         variants.push(Variant {
             name,
             routes: closed().with_state(verifier(verifying)),
+            by: By::Axum,
             request: request(signing)?,
         });
     }
-    let protected = with_shell("bench", closed(), None).with_state(verifier(secret.1));
-    for (name, routes) in [
-        ("in the shell", with_shell("bench", open(), None)),
-        ("in the shell and protected", protected),
-        ("the usual way", usual::routes()),
+    let limits = Limits::default();
+    let protected = with_shell("bench", closed(), None, limits).with_state(verifier(secret.1));
+    let open = with_shell("bench", open(), None, limits);
+    for (name, routes, by) in [
+        ("in the shell", open, By::Shell),
+        ("in the shell and protected", protected, By::Shell),
+        ("the usual way", usual::routes(), By::Axum),
     ] {
         variants.push(Variant {
             name,
             routes,
+            by,
             request: usual.clone(),
         });
     }
@@ -206,7 +242,7 @@ mod tests {
             let name = variant.name;
             let forged = variant.request.replace("Bearer ", "Bearer e");
             let address = servers
-                .start(|listener, stop| serve(variant.routes, listener, stop))
+                .start(|listener, stop| serve(variant.routes, variant.by, listener, stop))
                 .unwrap();
             let mut connection = Connection::open(address).await.unwrap();
             let body = connection

@@ -15,6 +15,7 @@ use clap::{ArgMatches, Parser};
 use resource_service::config::ResourceSettings;
 use service_shell::cors::{CorsSettings, Origin};
 use service_shell::keys::PairFiles;
+use service_shell::limits::LimitSettings;
 use service_shell::settings::{self, LogSettings};
 use service_shell::sqlite::DatabaseUrl;
 use service_shell::tokens::TokenSettings;
@@ -53,6 +54,8 @@ pub struct Cli {
     resource: ResourceSettings,
     #[command(flatten)]
     cors: CorsSettings,
+    #[command(flatten)]
+    limits: LimitSettings,
     #[command(flatten)]
     logs: LogSettings,
 }
@@ -101,9 +104,10 @@ pub async fn run(mut cli: Cli, given: &ArgMatches) -> anyhow::Result<()> {
         cli.cors
             .allow(Origin::parse(&page).map_err(anyhow::Error::msg)?);
     }
+    let (tokens, cors) = (cli.tokens.clone(), cli.cors.clone());
     let mut auth = cli
         .auth
-        .resolve(cli.store, cli.tokens.clone(), pairs, cli.cors.clone())?;
+        .resolve(cli.store, tokens, pairs, cors, &cli.limits)?;
     auth.bootstrap = auth
         .bootstrap
         .with_user(provision::DEMO_USER, &provision::DEMO_PASSWORD.into())?;
@@ -118,7 +122,7 @@ pub async fn run(mut cli: Cli, given: &ArgMatches) -> anyhow::Result<()> {
         cli.resource.resource_client_id = Some(account.to_owned());
         cli.resource.resource_client_secret_file = Some(secret);
     }
-    let resource = cli.resource.resolve(cli.tokens, cli.cors)?;
+    let resource = cli.resource.resolve(cli.tokens, cli.cors, &cli.limits)?;
 
     let stop = serve::stop_signal()?;
     let (stopping, stopped) = watch::channel(false);

@@ -10,6 +10,7 @@ use reqwest::Url;
 use secrecy::SecretString;
 use service_shell::cors::{AllowedOrigins, CorsSettings};
 use service_shell::keys::{Need, PairFiles};
+use service_shell::limits::{LimitSettings, Limits};
 use service_shell::settings::{SettingError, address, secret, web_address};
 use service_shell::sqlite::DatabaseUrl;
 use service_shell::tokens::{TokenConfig, TokenSettings};
@@ -120,6 +121,8 @@ pub struct Config {
     pub allowed_origins: AllowedOrigins,
     /// Where browsers reach auth-service, for the demo page.
     pub auth_public_url: Url,
+    /// What clients may take.
+    pub limits: Limits,
     /// Where the time comes from.
     pub clock: Clock,
 }
@@ -153,6 +156,7 @@ impl Config {
             auth_service: None,
             allowed_origins: AllowedOrigins::default(),
             auth_public_url: web_address("http://127.0.0.1:8001").expect("it is an address"),
+            limits: Limits::default(),
             clock: Clock::system(),
         }
     }
@@ -175,6 +179,7 @@ impl ResourceSettings {
         self,
         tokens: TokenSettings,
         cors: CorsSettings,
+        limits: &LimitSettings,
     ) -> Result<Config, SettingError> {
         let pairs = PairFiles {
             public: self.jwt_public_key_file,
@@ -235,6 +240,7 @@ impl ResourceSettings {
             auth_service,
             allowed_origins: cors.resolve(),
             auth_public_url,
+            limits: limits.resolve()?,
             ..Config::new(self.resource_database_url, tokens)
         })
     }

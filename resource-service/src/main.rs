@@ -6,6 +6,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use resource_service::config::ResourceSettings;
 use resource_service::database::{self, DatabaseCommand};
 use service_shell::cors::CorsSettings;
+use service_shell::limits::LimitSettings;
 use service_shell::settings::{self, LogSettings};
 use service_shell::tokens::TokenSettings;
 use service_shell::{health, logging, serve};
@@ -27,6 +28,8 @@ struct Cli {
     resource: ResourceSettings,
     #[command(flatten)]
     cors: CorsSettings,
+    #[command(flatten)]
+    limits: LimitSettings,
     #[command(flatten)]
     logs: LogSettings,
 }
@@ -56,7 +59,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         None | Some(Command::Serve) => {
             logging::start(&cli.logs)?;
             let listen = cli.resource.resource_listen;
-            let config = cli.resource.resolve(cli.tokens, cli.cors)?;
+            let config = cli.resource.resolve(cli.tokens, cli.cors, &cli.limits)?;
             let listener = serve::listen("RESOURCE_LISTEN", listen).await?;
             resource_service::serve(config, listener, serve::stop_signal()?).await
         }

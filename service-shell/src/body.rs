@@ -1,17 +1,13 @@
 //! JSON bodies in: read once, with our own error shape for whatever is wrong with them.
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
+use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
+use crate::client_body;
 use crate::problem::Problem;
-
-/// The longest body that a route reads. The largest that any asks for is a profile with a biography, in escapes.
-pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// A JSON body. Optional fields of `T` are checked by a [`Fields`], which tells what is wrong with each.
 #[derive(Debug)]
@@ -20,16 +16,13 @@ pub struct JsonBody<T>(pub T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
             return Err(Problem::invalid_request(
                 "The request body must be JSON, with 'Content-Type: application/json'",
             ));
         }
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| unread(&rejection))?;
-        parse(&bytes).map(Self)
+        parse(&client_body::read(request).await?).map(Self)
     }
 }
 
@@ -46,14 +39,6 @@ fn is_json(headers: &HeaderMap) -> bool {
         .to_ascii_lowercase();
     essence == "application/json"
         || (essence.starts_with("application/") && essence.ends_with("+json"))
-}
-
-fn unread(rejection: &BytesRejection) -> Problem {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let msg = format!("The request body must not be longer than {MAX_BODY_BYTES} bytes");
-        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", msg);
-    }
-    Problem::invalid_request("The request body could not be read to its end")
 }
 
 /// serde's messages quote the value that they complain of, which may be a password: only the field's name and what was

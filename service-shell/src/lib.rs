@@ -2,10 +2,13 @@
 //! request, bodies in and errors out, health, start and stop. What a service is *for* is not in here.
 
 pub mod body;
+pub mod client_body;
+mod connections;
 pub mod cors;
 pub mod files;
 pub mod health;
 pub mod keys;
+pub mod limits;
 pub mod logging;
 pub mod openapi;
 pub mod problem;

@@ -40,7 +40,10 @@ pub enum BodyRefused {
     /// The body is not the JSON that is asked for; `errors` says what is wrong with which field: `invalid_request`
     #[response(status = 400)]
     Invalid(ErrorBody),
-    /// The body is longer than 64 KiB: `payload_too_large`
+    /// The body comes too slowly: `request_timeout`
+    #[response(status = 408)]
+    TooSlow(ErrorBody),
+    /// The body is longer than may be, 64 KiB by default: `payload_too_large`
     #[response(status = 413)]
     TooLarge(ErrorBody),
 }

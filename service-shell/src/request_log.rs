@@ -1,4 +1,4 @@
-//! The one layer around every route: request id, time limit, caught panics, and one line in the log.
+//! The one layer around every route: request id, limits, caught panics, and one line in the log.
 //!
 //! tower-http has a layer for each of these. Each boxes the future of the one below it and its trace layer opens a span
 //! per request; together they take more from a small route than verifying its token does (`docs/performance.md`).
@@ -7,6 +7,7 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt::Write;
+use std::future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use shared_claims::extract::{CallerLog, Cause};
 use tower::{Layer, Service};
 use uuid::Uuid;
 
+use crate::client_body::ClientBody;
+use crate::limits::{InFlight, Limits};
 use crate::problem::Problem;
 
 /// What a request is found by in the logs of all services that had to do with it.
@@ -33,10 +36,24 @@ const MAX_REQUEST_ID_BYTES: usize = 256;
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// Puts [`Logged`] around a router's routes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestLog {
     /// The name of the service, for the log.
-    pub service: &'static str,
+    service: &'static str,
+    limits: Limits,
+    in_flight: InFlight,
+}
+
+impl RequestLog {
+    /// For a service of this name.
+    #[must_use]
+    pub fn new(service: &'static str, limits: Limits) -> Self {
+        Self {
+            service,
+            limits,
+            in_flight: InFlight::at_most(limits.in_flight),
+        }
+    }
 }
 
 impl<S> Layer<S> for RequestLog {
@@ -45,7 +62,7 @@ impl<S> Layer<S> for RequestLog {
     fn layer(&self, inner: S) -> Logged<S> {
         Logged {
             inner,
-            service: self.service,
+            around: self.clone(),
         }
     }
 }
@@ -54,7 +71,7 @@ impl<S> Layer<S> for RequestLog {
 #[derive(Clone, Debug)]
 pub struct Logged<S> {
     inner: S,
-    service: &'static str,
+    around: RequestLog,
 }
 
 impl<S> Service<Request> for Logged<S>
@@ -71,12 +88,26 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let line = Line::begin(self.service, &mut request);
+        let RequestLog {
+            service,
+            limits,
+            in_flight,
+        } = &self.around;
+        let line = Line::begin(service, &mut request);
         // Handlers that call other services find it there, whoever made it.
         request.headers_mut().insert(X_REQUEST_ID, line.id.clone());
+        let running = if may_always_run(&request) {
+            in_flight.begin_always()
+        } else if let Some(running) = in_flight.begin() {
+            running
+        } else {
+            let overloaded = Problem::overloaded(Duration::from_secs(1)).because(Arc::new(TooMany));
+            return Box::pin(future::ready(Ok(line.end(overloaded.into_response()))));
+        };
+        let request = ClientBody::limit(request, limits, in_flight);
         let answer = self.inner.call(request);
         Box::pin(async move {
-            let mut response =
+            let response =
                 match tokio::time::timeout(TIME_LIMIT, AssertUnwindSafe(answer).catch_unwind())
                     .await
                 {
@@ -86,12 +117,20 @@ where
                         .because(Arc::new(elapsed))
                         .into_response(),
                 };
-            response.headers_mut().insert(X_REQUEST_ID, line.id.clone());
-            line.end(&response);
-            Ok(response)
+            drop(running);
+            Ok(line.end(response))
         })
     }
 }
+
+/// Whether a service is well can be asked however many requests there are.
+fn may_always_run(request: &Request) -> bool {
+    request.uri().path().starts_with("/health/")
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("HTTP_MAX_IN_FLIGHT requests are being worked on")]
+struct TooMany;
 
 /// What is known of a request while it runs. Dropped before its end, it says that nobody waited for the answer.
 struct Line {
@@ -119,13 +158,15 @@ impl Line {
         line
     }
 
-    fn end(mut self, response: &Response) {
+    fn end(mut self, mut response: Response) -> Response {
+        response.headers_mut().insert(X_REQUEST_ID, self.id.clone());
         self.answered = true;
         let cause = response
             .extensions()
             .get::<Cause>()
             .map(|Cause(error)| chain(&**error));
         self.write(response.status(), cause.as_deref());
+        response
     }
 
     fn write(&self, status: StatusCode, cause: Option<&str>) {

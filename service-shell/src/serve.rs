@@ -2,28 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::serve::ListenerExt;
-use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
 use tower_http::cors::CorsLayer;
 
-use crate::body::MAX_BODY_BYTES;
-use crate::problem;
+use crate::limits::Limits;
 use crate::request_log::RequestLog;
 use crate::settings::SettingError;
-
-/// How long requests that are running when the stop comes may take to end: half of what Docker waits before it kills.
-const STOP_LIMIT: Duration = Duration::from_secs(5);
-
-/// How long an answer may wait to be taken by whoever asked for it.
-const UNREAD_LIMIT: Duration = Duration::from_secs(30);
+use crate::{connections, problem};
 
 /// Listens on the address of this setting.
 ///
@@ -70,61 +59,33 @@ pub fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static
     })
 }
 
-/// What every service puts around its routes: the request log, what pages of other origins may do, the body limit, and
-/// answers of our own shape where there is no route or no such method.
+/// What every service puts around its routes: the request log, the limits on requests, what pages of other origins may do,
+/// and answers of our own shape where there is no route or no such method.
 ///
-/// A preflight is answered before anything asks it for a token. What the request log answers by itself, after a panic or the
-/// time limit, no page of another origin can read: to it that is a network that failed.
+/// A preflight is answered before anything asks it for a token. What the request log answers by itself, after a panic, the
+/// time limit or at too many requests, no page of another origin can read: to it that is a network that failed.
 pub fn with_shell<S: Clone + Send + Sync + 'static>(
     service: &'static str,
     routes: Router<S>,
     cors: Option<CorsLayer>,
+    limits: Limits,
 ) -> Router<S> {
     let routes = routes
         .fallback(problem::not_found)
-        .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES));
+        .method_not_allowed_fallback(problem::method_not_allowed);
     let routes = match cors {
         Some(cors) => routes.layer(cors),
         None => routes,
     };
-    routes.layer(RequestLog { service })
+    routes.layer(RequestLog::new(service, limits))
 }
 
 /// Serves the routes until `shutdown` ends, and then the requests that are running, within a limit.
-///
-/// # Errors
-/// The listener breaks.
 pub async fn serve(
     routes: Router,
     listener: TcpListener,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> anyhow::Result<()> {
-    let (stopping, stopped) = oneshot::channel();
-    let shutdown = async move {
-        shutdown.await;
-        let _ = stopping.send(());
-    };
-    // Answers are small and written at once: Nagle's algorithm could only hold them up.
-    let listener = listener.tap_io(|connection| {
-        let _ = connection.set_nodelay(true);
-        // Whoever does not take what is sent is cut off by the kernel: no task of ours gets to see it.
-        let _ = SockRef::from(&*connection).set_tcp_user_timeout(Some(UNREAD_LIMIT));
-    });
-    let service = routes.into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, service).with_graceful_shutdown(shutdown);
-    let limit = async {
-        if stopped.await.is_ok() {
-            tokio::time::sleep(STOP_LIMIT).await;
-        } else {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        ended = server => ended.context("the listener broke"),
-        () = limit => {
-            tracing::warn!("stopped with requests still running after {STOP_LIMIT:?}");
-            Ok(())
-        }
-    }
+    limits: Limits,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    connections::serve(routes, listener, limits, shutdown).await;
 }

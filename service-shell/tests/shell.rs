@@ -6,6 +6,7 @@ use axum::Router;
 use axum::routing::get;
 use http::Method;
 use service_shell::cors::{AllowedOrigins, Origin};
+use service_shell::limits::Limits;
 use service_shell::problem::Problem;
 use service_shell::serve::{serve, with_shell};
 use test_support::{Client, Reply, Server};
@@ -29,14 +30,14 @@ async fn start_for_pages_of(origins: &[&str]) -> Server {
             "/panics",
             get(async || -> String { panic!("a secret detail") }),
         );
-    Server::start(|listener, stopped| {
-        serve(
-            with_shell("test", routes, origins.layer_with_cookies()),
-            listener,
-            async {
-                let _ = stopped.await;
-            },
-        )
+    let limits = Limits::default();
+    let routes = with_shell("test", routes, origins.layer_with_cookies(), limits);
+    Server::start(|listener, stopped| async move {
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        serve(routes, listener, limits, stopped).await;
+        Ok(())
     })
     .await
 }

@@ -11,10 +11,12 @@
 mod client;
 pub mod compose;
 pub mod program;
+mod raw;
 mod server;
 pub mod tokens;
 
 pub use client::{Client, Reply};
+pub use raw::{Raw, RawAnswer};
 pub use server::{Server, token_config};
 
 use jiff::Timestamp;

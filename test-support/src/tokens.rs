@@ -302,7 +302,7 @@ pub fn hostile_access_tokens(now: i64) -> Vec<Hostile> {
             "invalid_token",
         );
     }
-    let long = with(claims, &json!({"bio": "x".repeat(75_000)}));
-    add("100 kB", forge(&header, &long, SECRET), "invalid_token");
+    let long = with(claims, &json!({"bio": "x".repeat(45_000)}));
+    add("60 kB", forge(&header, &long, SECRET), "invalid_token");
     tokens
 }

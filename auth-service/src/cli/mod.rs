@@ -13,6 +13,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use service_shell::cors::CorsSettings;
 use service_shell::keys::Need;
+use service_shell::limits::LimitSettings;
 use service_shell::settings::LogSettings;
 use service_shell::tokens::TokenSettings;
 use service_shell::{health, logging, serve};
@@ -50,6 +51,8 @@ pub struct Cli {
     store: StoreSettings,
     #[command(flatten)]
     cors: CorsSettings,
+    #[command(flatten)]
+    limits: LimitSettings,
     #[command(flatten)]
     logs: LogSettings,
 }
@@ -92,9 +95,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         None | Some(Command::Serve) => {
             logging::start(&cli.logs)?;
             let listen = cli.auth.auth_listen;
+            let pairs = cli.pairs.files();
             let config = cli
                 .auth
-                .resolve(cli.store, cli.tokens, cli.pairs.files(), cli.cors)?;
+                .resolve(cli.store, cli.tokens, pairs, cli.cors, &cli.limits)?;
             let listener: TcpListener = serve::listen("AUTH_LISTEN", listen).await?;
             crate::serve(config, listener, serve::stop_signal()?).await
         }

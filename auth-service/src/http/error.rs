@@ -1,6 +1,7 @@
 //! What goes wrong, as the world may read it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -16,6 +17,7 @@ use utoipa::ToSchema;
 
 use crate::attempts::TooMany;
 use crate::hashing::HashingError;
+use crate::revocations::TooManySubscribers;
 use crate::sessions::RefreshError;
 use crate::users::{AuthenticateError, RegisterError, SetPasswordError};
 
@@ -58,6 +60,13 @@ impl From<AuthenticateError> for Error {
             AuthenticateError::Storage(error) => Self::Storage(error),
             refused => Self::BadCredentials(refused),
         }
+    }
+}
+
+impl From<TooManySubscribers> for Error {
+    fn from(error: TooManySubscribers) -> Self {
+        let retry_after = Duration::from_secs(5);
+        Self::Problem(Problem::overloaded(retry_after).because(Arc::new(error)))
     }
 }
 

@@ -16,6 +16,7 @@ mod well_known;
 use axum::Router;
 use axum::extract::FromRef;
 use service_shell::cors::AllowedOrigins;
+use service_shell::limits::Limits;
 use service_shell::openapi::documented;
 use service_shell::serve::with_shell;
 use utoipa_axum::router::OpenApiRouter;
@@ -28,7 +29,7 @@ shared_claims::scopes! {
     RevocationsRead = "revocations:read",
 }
 
-pub(crate) fn router(state: AppState) -> Router {
+pub(crate) fn router(state: AppState, limits: Limits) -> Router {
     let cors = AllowedOrigins::from_ref(&state).layer_with_cookies();
     let described = OpenApiRouter::new()
         .merge(registration::router())
@@ -41,5 +42,5 @@ pub(crate) fn router(state: AppState) -> Router {
         .merge(health::router());
     let description = "Knows the users, checks passwords, and issues access and refresh tokens.";
     let routes = documented("auth-service", description, described);
-    with_shell("auth-service", routes, cors).with_state(state)
+    with_shell("auth-service", routes, cors, limits).with_state(state)
 }

@@ -55,7 +55,7 @@ async fn follow(
     let last = headers
         .get(LAST_EVENT_ID)
         .and_then(|id| id.to_str().ok()?.parse().ok());
-    let messages = feed.follow(caller.expires_at, client(&caller)?, last);
+    let messages = feed.follow(caller.expires_at, client(&caller)?, last)?;
     let events = messages.map(|messages| Ok::<_, Infallible>(write(&messages)));
     let headers = [
         (CONTENT_TYPE, "text/event-stream"),

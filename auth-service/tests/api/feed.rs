@@ -570,3 +570,27 @@ async fn sessions_end_on_a_database_whose_service_has_not_told_of_its_lifetimes_
     assert_eq!(heard[1].sid(), session_of(&user));
     assert!(heard[1].data["forget_after"].as_i64() > claims(&user.access)["exp"].as_i64());
 }
+
+#[tokio::test]
+async fn one_subscriber_too_many_is_told_so_and_a_place_becomes_free() {
+    let stack = Stack::start_with(|config| config.most_subscribers = 2).await;
+    let mut listeners = [stack.listen(None).await, stack.listen(None).await];
+    for listener in &mut listeners {
+        listener.up_to("caught-up").await;
+    }
+    let token = stack.token_of(CLIENT).await;
+    let reply = stack.client.get_with("/revocations", &token).await;
+    let reply = reply.is(503, "overloaded");
+    assert_eq!(reply.header("retry-after"), "5");
+    drop(listeners);
+    let started = Instant::now();
+    loop {
+        let request = stack.client.request(&Method::GET, "/revocations");
+        let answer = request.bearer_auth(&token).send().await.expect("an answer");
+        if answer.status() == 200 {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "no place becomes free");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

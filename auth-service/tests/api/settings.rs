@@ -314,6 +314,17 @@ fn choices_must_be_one_of_those_there_are() {
     start_with(&[("AUTH_DEFAULT_SCOPE", "a\"b")]).refuses(&["AUTH_DEFAULT_SCOPE", "scope"]);
     start_with(&[("LOG_FORMAT", "xml")]).refuses(&["LOG_FORMAT", "'xml'", "pretty, json"]);
     start_with(&[("RUST_LOG", "a=b=c")]).refuses(&["RUST_LOG"]);
+    for (setting, value, right) in [
+        ("HTTP_MAX_CONNECTIONS", "0", "from 1 to"),
+        ("HTTP_MAX_IN_FLIGHT", "many", "from 1 to"),
+        ("HTTP_MAX_HEADER_BYTES", "100", "from 8192 to"),
+        ("HTTP_MAX_BODY_BYTES", "-1", "from 1 to"),
+        ("HTTP_IDLE_TIMEOUT", "0s", "from 1ms to 1h"),
+        ("HTTP_BODY_TIMEOUT", "1m", "from 1ms to 25s"),
+        ("AUTH_MAX_SUBSCRIBERS", "0", "from 1 to"),
+    ] {
+        start_with(&[(setting, value)]).refuses(&[setting, right]);
+    }
     start_with(&[("AUTH_HASHING_CONCURRENCY", "0")]).refuses(&[
         "AUTH_HASHING_CONCURRENCY",
         "'0'",

@@ -7,6 +7,7 @@ use clap::Parser;
 use resource_service::config::{Config as ResourceConfig, ResourceSettings};
 use service_shell::cors::CorsSettings;
 use service_shell::keys::{KeySource, Keys};
+use service_shell::limits::LimitSettings;
 use service_shell::tokens::{TokenConfig, TokenSettings};
 use shared_claims::{PairAlgorithm, PrivateKey, VerifyingKeys};
 use test_support::token_config;
@@ -103,6 +104,8 @@ async fn a_service_that_was_given_the_public_key_needs_nothing_else() {
         #[command(flatten)]
         cors: CorsSettings,
         #[command(flatten)]
+        limits: LimitSettings,
+        #[command(flatten)]
         resource: ResourceSettings,
     }
     let (key, next) = (pair(), pair());
@@ -120,7 +123,7 @@ async fn a_service_that_was_given_the_public_key_needs_nothing_else() {
     ]);
     let mut config = settings
         .resource
-        .resolve(settings.tokens, settings.cors)
+        .resolve(settings.tokens, settings.cors, &settings.limits)
         .unwrap();
     config.clock = stack.clock.clone();
     let service = Resource::start(config).await;

@@ -8,6 +8,7 @@ mod profile;
 use axum::Router;
 use axum::extract::FromRef;
 use service_shell::cors::AllowedOrigins;
+use service_shell::limits::Limits;
 use service_shell::openapi::documented;
 use service_shell::serve::with_shell;
 use utoipa_axum::router::OpenApiRouter;
@@ -20,7 +21,7 @@ shared_claims::scopes! {
     ProfileWrite = "profile:write",
 }
 
-pub(crate) fn router(state: AppState) -> Router {
+pub(crate) fn router(state: AppState, limits: Limits) -> Router {
     let cors = AllowedOrigins::from_ref(&state).layer();
     let described = OpenApiRouter::new()
         .merge(profile::router())
@@ -28,5 +29,5 @@ pub(crate) fn router(state: AppState) -> Router {
         .merge(health::router());
     let description = "Holds the data, and verifies access tokens by itself.";
     let routes = documented("resource-service", description, described).merge(page::router());
-    with_shell("resource-service", routes, cors).with_state(state)
+    with_shell("resource-service", routes, cors, limits).with_state(state)
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::Bytes;
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, StatusCode};
 use secrecy::SecretString;
+use service_shell::client_body;
 use shared_claims::extract::CallerLog;
 use shared_claims::{ClientId, Scope, Subject};
 use zeroize::Zeroizing;
@@ -139,15 +139,7 @@ where
         parts.headers.clone(),
         parts.extensions.get::<CallerLog>().cloned(),
     );
-    let request = Request::from_parts(parts, body);
-    let body = Bytes::from_request(request, state)
-        .await
-        .map_err(|rejection| {
-            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                return OAuthError::TooLarge;
-            }
-            OAuthError::InvalidRequest("The request body could not be read to its end".to_owned())
-        })?;
+    let body = client_body::read(Request::from_parts(parts, body)).await?;
     let form = Form::parse(&headers, &body)?;
     let Some((id, secrets)) = credentials(&headers, &form)? else {
         return Ok((None, form));

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
+use service_shell::client_body::Unread;
 use service_shell::sqlite::StorageError;
 use shared_claims::extract::Cause;
 use utoipa::{IntoResponses, ToSchema};
@@ -21,8 +22,8 @@ use crate::grants::GrantError;
 pub(crate) enum OAuthError {
     #[error("{0}")]
     InvalidRequest(String),
-    #[error("The request body is longer than any of these requests")]
-    TooLarge,
+    #[error(transparent)]
+    Unread(#[from] Unread),
     #[error("The client is unknown, its secret is wrong, or it is disabled")]
     InvalidClient,
     #[error("The grant is not good any more, or was never")]
@@ -73,7 +74,10 @@ pub(crate) enum Refused {
     /// The client has not shown who it is: `invalid_client`
     #[response(status = 401)]
     Client(Body),
-    /// The body is longer than 64 KiB: `invalid_request`
+    /// The body comes too slowly: `invalid_request`
+    #[response(status = 408)]
+    TooSlow(Body),
+    /// The body is longer than may be, 64 KiB by default: `invalid_request`
     #[response(status = 413)]
     TooLarge(Body),
     /// Too many wrong secrets from this address: `rate_limited`
@@ -92,7 +96,7 @@ impl OAuthError {
     fn code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::InvalidRequest(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request"),
+            Self::Unread(unread) => (unread.status(), "invalid_request"),
             Self::InvalidClient => (StatusCode::UNAUTHORIZED, "invalid_client"),
             Self::InvalidGrant(_) => (StatusCode::BAD_REQUEST, "invalid_grant"),
             Self::UnauthorizedClient(_) => (StatusCode::BAD_REQUEST, "unauthorized_client"),

@@ -31,6 +31,7 @@ COPY auth-service auth-service
 COPY resource-service resource-service
 COPY service-shell service-shell
 COPY shared-claims shared-claims
+COPY clients/js/tokenpair.js clients/js/
 # cargo goes by times, and the files may be older than the empty crates.
 RUN set -eu; \
     find auth-client auth-service resource-service service-shell shared-claims -name '*.rs' -exec touch {} +; \

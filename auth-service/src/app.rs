@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::extract::FromRef;
+use prometheus_client::registry::Registry;
 use service_shell::cors::AllowedOrigins;
 use service_shell::keys::{KeySource, Keys};
+use service_shell::metrics;
 use service_shell::request_log::chain;
+use service_shell::serve::Shell;
 use service_shell::sqlite::StorageError;
 use shared_claims::wire::FeedHello;
 use shared_claims::{Clock, NumericDate, Signer, TokenType, Verifier};
@@ -16,11 +19,12 @@ use tokio::task::JoinHandle;
 use crate::attempts::Attempts;
 use crate::audit::AuditLog;
 use crate::clients::Clients;
-use crate::config::{Config, Registration};
+use crate::config::{Config, Registration, SessionPolicy};
 use crate::grants::Grants;
 use crate::hashing::Passwords;
 use crate::http::RefreshCookie;
 use crate::key_holders::{KeyHolder, KeyHolders};
+use crate::metrics::Monitor;
 use crate::proxies::TrustedProxies;
 use crate::revocations::RevocationFeed;
 use crate::sessions::Sessions;
@@ -47,6 +51,8 @@ pub(crate) struct AppState {
     audit_log: AuditLog,
     key_holders: KeyHolders,
     store: Store,
+    shell: Shell,
+    monitor: Monitor,
     #[from_ref(skip)]
     tasks: Arc<[JoinHandle<()>; 4]>,
 }
@@ -64,14 +70,7 @@ impl AppState {
         let signer = Signer::new(signing_key, tokens.parties.clone());
         tracing::info!(key = %signer.key_id(), registration = ?config.registration, "auth-service signs");
         let (access_token_expires, leeway) = (config.sessions.access_token_expires, tokens.leeway);
-        for (kind, lifetime) in [
-            (TokenType::Access, access_token_expires),
-            (TokenType::Refresh, config.sessions.refresh.token_expires),
-        ] {
-            let seconds = NumericDate(0).after(lifetime + leeway).0;
-            let now = config.clock.now().into();
-            store.set_token_lifetime(kind, seconds, now).await?;
-        }
+        note_lifetimes(&store, &config.sessions, &config.clock).await?;
         let sessions = Sessions::new(
             store.clone(),
             signer.clone(),
@@ -111,6 +110,8 @@ impl AppState {
             config.clock.clone(),
             config.audit_retention,
         ));
+        let mut registry = metrics::registry("auth-service");
+        expose_keys(&mut registry, signer.clone(), verifier.clone());
         let grants = Grants {
             clients: clients.clone(),
             sessions: sessions.clone(),
@@ -121,15 +122,25 @@ impl AppState {
             access_token_expires,
             clock: config.clock.clone(),
         };
+        let shell = Shell::new("auth-service", config.limits);
+        let users = Users::new(
+            store.clone(),
+            passwords.clone(),
+            attempts.clone(),
+            config.clock.clone(),
+        );
+        shell.expose(&mut registry);
+        users.expose(&mut registry);
+        passwords.expose(&mut registry);
+        sessions.expose(&mut registry);
+        revocations.expose(&mut registry);
+        store.expose(&mut registry);
         Ok(Self {
             clients,
             grants,
-            users: Users::new(
-                store.clone(),
-                passwords,
-                attempts.clone(),
-                config.clock.clone(),
-            ),
+            users,
+            shell,
+            monitor: Monitor::new(registry, store.clone(), config.clock.clone()),
             sessions,
             verifier,
             registration: config.registration,
@@ -165,6 +176,23 @@ impl AppState {
     }
 }
 
+/// The commands end sessions and drop keys too, and know the lifetimes from the store alone.
+async fn note_lifetimes(
+    store: &Store,
+    policy: &SessionPolicy,
+    clock: &Clock,
+) -> Result<(), StorageError> {
+    for (kind, lifetime) in [
+        (TokenType::Access, policy.access_token_expires),
+        (TokenType::Refresh, policy.refresh.token_expires),
+    ] {
+        let lifetime = NumericDate(0).after(lifetime + policy.refresh.leeway);
+        let now = clock.now().into();
+        store.set_token_lifetime(kind, lifetime.0, now).await?;
+    }
+    Ok(())
+}
+
 /// Keys that change in their files change here.
 async fn follow_keys(source: KeySource, signer: Signer, verifier: Verifier) {
     // What is signed from now on must be known before it is: the verifying keys come first.
@@ -175,6 +203,22 @@ async fn follow_keys(source: KeySource, signer: Signer, verifier: Verifier) {
         }
     };
     source.follow(replace).await;
+}
+
+/// The keys in use, by their ids, which every token names.
+fn expose_keys(registry: &mut Registry, signer: Signer, verifier: Verifier) {
+    metrics::gauges(
+        registry,
+        "tokenpair_keys",
+        "The keys in use, and what for",
+        move || {
+            let signs = [("signs", signer.key_id())];
+            let verify = verifier.key_ids().into_iter().map(|key| ("verifies", key));
+            let all = signs.into_iter().chain(verify);
+            all.map(|(r#use, key)| ([("use", r#use.to_owned()), ("kid", key.to_string())], 1))
+                .collect()
+        },
+    );
 }
 
 async fn sweep(store: Store, sessions: Sessions, clock: Clock, audit_retention: Duration) {

@@ -218,6 +218,11 @@ impl Clients {
         }))
     }
 
+    /// What a client may do. `None`: there is no such client.
+    pub(crate) async fn scope_of(&self, id: &ClientId) -> Result<Option<Scope>, StorageError> {
+        Ok(self.store.client(id).await?.map(|client| client.scope))
+    }
+
     /// Gives a client a new secret; the old one is good for the overlap. `None`: there is no such client.
     pub(crate) async fn rotate_secret(
         &self,

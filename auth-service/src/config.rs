@@ -196,6 +196,8 @@ pub struct Config {
     pub cookie_secure: bool,
     /// Users and clients that are to be there.
     pub bootstrap: Bootstrap,
+    /// Where the metrics are answered for; without, where everything else is.
+    pub metrics_listen: Option<SocketAddr>,
     /// What clients may take.
     pub limits: Limits,
     /// Subscribers of the revocation feed at the same time.
@@ -235,6 +237,7 @@ impl Config {
             allowed_origins: AllowedOrigins::default(),
             cookie_secure: true,
             bootstrap: Bootstrap::default(),
+            metrics_listen: None,
             limits: Limits::default(),
             most_subscribers: 1000,
             clock: Clock::system(),
@@ -318,6 +321,7 @@ impl AuthSettings {
                 .auth_bootstrap_file
                 .map_or_else(|| Ok(Bootstrap::default()), |file| Bootstrap::read(&file))?,
             tokens,
+            metrics_listen: None,
             limits,
             most_subscribers: self.auth_max_subscribers,
             clock: Clock::system(),

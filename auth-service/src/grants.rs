@@ -252,6 +252,19 @@ impl Grants {
         self.sessions.confirm(claims).await
     }
 
+    /// Whether whoever a token speaks of may do this at this moment: the token says what they could when it was issued.
+    pub(crate) async fn still_allows(
+        &self,
+        claims: &AccessClaims,
+        scope: &str,
+    ) -> Result<bool, StorageError> {
+        let allowed = match &claims.client_id {
+            Some(client) => self.clients.scope_of(client).await?,
+            None => self.sessions.current_scope(&claims.subject).await?,
+        };
+        Ok(allowed.is_some_and(|allowed| allowed.contains(scope)))
+    }
+
     fn issue(&self, claims: AccessClaims) -> TokenPair {
         // With a leeway a token is exchanged for a while after its expiry.
         let now = NumericDate::from(self.clock.now());

@@ -13,9 +13,13 @@ use argon2::password_hash::phc::{Output, PasswordHash as Phc, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use aws_lc_rs::{constant_time, rand};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use service_shell::metrics;
 use tokio::sync::oneshot;
 use zeroize::Zeroize;
 
+use crate::metrics::Outcomes;
 use crate::password::Password;
 
 /// A thread that has had nothing to do for this long gives its memory back.
@@ -86,6 +90,15 @@ pub(crate) struct Passwords {
     deadline: Duration,
     /// What the password of an absent user is checked against, so that it costs the same.
     decoy: PasswordHash,
+    seen: Seen,
+}
+
+/// What is counted of passwords.
+#[derive(Clone, Debug)]
+struct Seen {
+    outcomes: Outcomes,
+    waited: Histogram,
+    took: Histogram,
 }
 
 struct Task {
@@ -108,7 +121,42 @@ impl Passwords {
             queue,
             deadline: limits.deadline,
             decoy: write(random_salt(), decoy),
+            seen: Seen {
+                outcomes: Outcomes::of(&["hashed", "queue_full", "too_late", "failed"]),
+                waited: metrics::seconds(),
+                took: metrics::seconds(),
+            },
         })
+    }
+
+    pub(crate) fn expose(&self, registry: &mut Registry) {
+        let seen = &self.seen;
+        let help = "Passwords that were hashed, or could not be in time";
+        seen.outcomes.expose(registry, "tokenpair_hashing", help);
+        registry.register(
+            "tokenpair_hashing_wait_seconds",
+            "How long passwords waited for a thread",
+            seen.waited.clone(),
+        );
+        registry.register(
+            "tokenpair_hashing_seconds",
+            "How long a thread took for a password",
+            seen.took.clone(),
+        );
+        let queue = self.queue.clone();
+        metrics::gauge(
+            registry,
+            "tokenpair_hashing_queue",
+            "Passwords that wait for a thread",
+            move || metrics::count(queue.len()),
+        );
+        let limit = metrics::count(self.queue.capacity().unwrap_or(usize::MAX));
+        metrics::gauge(
+            registry,
+            "tokenpair_hashing_queue_limit",
+            "Passwords that may wait for a thread",
+            move || limit,
+        );
     }
 
     pub(crate) async fn hash(&self, password: Password) -> Result<PasswordHash, HashingError> {
@@ -141,26 +189,43 @@ impl Passwords {
             retry_after: self.deadline,
         };
         let (answer, answered) = oneshot::channel();
+        let (seen, started) = (self.seen.clone(), Instant::now());
         let work = move |workspace: &mut Workspace| {
+            seen.waited.observe(started.elapsed().as_secs_f64());
             // Whoever asked may have gone away meanwhile: then there is nothing to be done.
             if !answer.is_closed() {
-                let _ = answer.send(work(workspace));
+                let begun = Instant::now();
+                let done = work(workspace);
+                seen.took.observe(begun.elapsed().as_secs_f64());
+                let _ = answer.send(done);
             }
         };
-        let started = Instant::now();
         let task = Task {
             work: Box::new(work),
             deadline: started + self.deadline,
         };
+        let outcomes = &self.seen.outcomes;
         match self.queue.try_send(task) {
             Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => return Err(overloaded),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                outcomes.count("queue_full");
+                return Err(overloaded);
+            }
         }
         match tokio::time::timeout(self.deadline, answered).await {
-            Ok(Ok(done)) => Ok(done),
+            Ok(Ok(done)) => {
+                outcomes.count("hashed");
+                Ok(done)
+            }
             // The thread let go of the task unanswered: it came too late, or the work panicked.
-            Ok(Err(_)) if started.elapsed() < self.deadline => Err(HashingError::Failed),
-            Ok(Err(_)) | Err(_) => Err(overloaded),
+            Ok(Err(_)) if started.elapsed() < self.deadline => {
+                outcomes.count("failed");
+                Err(HashingError::Failed)
+            }
+            Ok(Err(_)) | Err(_) => {
+                outcomes.count("too_late");
+                Err(overloaded)
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ mod hashing;
 mod http;
 mod key_files;
 mod key_holders;
+mod metrics;
 mod password;
 pub mod provision;
 mod proxies;
@@ -24,6 +25,8 @@ mod sessions;
 mod storage;
 mod users;
 
+use axum::extract::FromRef;
+use service_shell::serve::{self, Shell};
 use tokio::net::TcpListener;
 
 use crate::app::AppState;
@@ -33,18 +36,23 @@ use crate::config::Config;
 /// Serves on the listener until `shutdown` ends.
 ///
 /// # Errors
-/// The store cannot be opened, or the threads that hash cannot be started.
+/// The store cannot be opened, or an address not be listened on.
 pub async fn serve(
     config: Config,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let limits = config.limits;
+    let apart = match config.metrics_listen {
+        Some(address) => Some(serve::listen("METRICS_LISTEN", address).await?),
+        None => None,
+    };
     let state = AppState::start(config).await?;
     tracing::info!(address = %listener.local_addr()?, "auth-service listens");
     let stopping = state.stopping(shutdown);
-    let routes = http::router(state.clone(), limits);
-    service_shell::serve::serve(routes, listener, limits, stopping).await;
+    let routes = http::router(state.clone(), apart.is_none());
+    let apart = apart.map(|listener| (http::metrics_router(state.clone()), listener));
+    let shell = Shell::from_ref(&state);
+    shell.serve((routes, listener), apart, stopping).await;
     state.stop().await;
     Ok(())
 }

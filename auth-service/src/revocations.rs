@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, stream};
+use prometheus_client::registry::Registry;
+use service_shell::metrics;
 use service_shell::request_log::chain;
 use service_shell::sqlite::StorageError;
 use shared_claims::wire::FeedHello;
@@ -92,6 +94,16 @@ impl RevocationFeed {
         });
         let looking = tokio::spawn(look(Arc::clone(&feed)));
         (Self(feed), looking)
+    }
+
+    pub(crate) fn expose(&self, registry: &mut Registry) {
+        let feed = Arc::clone(&self.0);
+        metrics::gauge(
+            registry,
+            "tokenpair_feed_subscribers",
+            "Subscribers that listen to the revocation feed",
+            move || metrics::count(feed.newest.receiver_count()),
+        );
     }
 
     /// What ends with `shutdown`, once no stream of the feed will hold up the end of the connections any more.

@@ -6,12 +6,14 @@ use std::fmt;
 use jiff::Timestamp;
 use precis_profiles::UsernameCaseMapped;
 use precis_profiles::precis_core::profile::PrecisFastInvocation;
+use prometheus_client::registry::Registry;
 use service_shell::sqlite::StorageError;
 use shared_claims::{Clock, Scope, SessionId, Subject};
 
 use crate::attempts::{Attempt, Attempts, TooMany, same_network};
 use crate::audit::{Author, Happening, Note};
 use crate::hashing::{Checked, HashingError, PasswordHash, Passwords};
+use crate::metrics::Outcomes;
 use crate::password::Password;
 use crate::storage::Store;
 
@@ -161,6 +163,7 @@ pub(crate) struct Users {
     passwords: Passwords,
     attempts: Attempts,
     clock: Clock,
+    logins: Outcomes,
 }
 
 impl Users {
@@ -175,7 +178,13 @@ impl Users {
             passwords,
             attempts,
             clock,
+            logins: Outcomes::of(&["succeeded", "refused", "limited", "overloaded", "failed"]),
         }
+    }
+
+    pub(crate) fn expose(&self, registry: &mut Registry) {
+        let help = "Logins by outcome; why one is refused, the audit log says";
+        self.logins.expose(registry, "tokenpair_logins", help);
     }
 
     /// A new user. The name is looked up before the password is hashed, so that a name that is taken costs no hash; the
@@ -211,6 +220,26 @@ impl Users {
 
     /// The user whose name and password these are. `None` is a name that nobody can have; it costs what any other does.
     pub(crate) async fn authenticate(
+        &self,
+        username: Option<Username>,
+        password: Password,
+        by: &Author,
+    ) -> Result<User, AuthenticateError> {
+        let authenticated = self.authenticate_uncounted(username, password, by).await;
+        self.logins.count(match &authenticated {
+            Ok(_) => "succeeded",
+            Err(AuthenticateError::Hashing(HashingError::Overloaded { .. })) => "overloaded",
+            Err(
+                AuthenticateError::Hashing(HashingError::Failed) | AuthenticateError::Storage(_),
+            ) => "failed",
+            Err(AuthenticateError::TooMany(_)) => "limited",
+            // Which users there are must not be told by a counter that moves.
+            Err(_) => "refused",
+        });
+        authenticated
+    }
+
+    async fn authenticate_uncounted(
         &self,
         username: Option<Username>,
         password: Password,

@@ -16,7 +16,7 @@ use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use serde::Serialize;
 use service_shell::limits::Limits;
-use service_shell::serve::with_shell;
+use service_shell::serve::Shell;
 use shared_claims::{
     AccessClaims, Caller, Clock, NumericDate, PairAlgorithm, Parties, PrivateKey, RevokedSessions,
     SessionId, SharedSecret, Signer, SigningKey, Subject, TokenId, Verifier, VerifyingKey,
@@ -130,7 +130,7 @@ struct Variant {
 enum By {
     /// `axum::serve`.
     Axum,
-    /// What serves the services: within limits.
+    /// What serves the services, with all that surrounds their routes.
     Shell,
 }
 
@@ -145,7 +145,11 @@ async fn serve(routes: Router, by: By, listener: TcpListener, stop: Stop) -> any
                 .with_graceful_shutdown(stop)
                 .await?;
         }
-        By::Shell => service_shell::serve::serve(routes, listener, Limits::default(), stop).await,
+        By::Shell => {
+            let shell = Shell::new("bench", Limits::default());
+            let routes = shell.around(routes, None);
+            shell.serve((routes, listener), None, stop).await;
+        }
     }
     Ok(())
 }
@@ -174,11 +178,9 @@ fn variants() -> anyhow::Result<Vec<Variant>> {
             request: request(signing)?,
         });
     }
-    let limits = Limits::default();
-    let protected = with_shell("bench", closed(), None, limits).with_state(verifier(secret.1));
-    let open = with_shell("bench", open(), None, limits);
+    let protected = closed().with_state(verifier(secret.1));
     for (name, routes, by) in [
-        ("in the shell", open, By::Shell),
+        ("in the shell", open(), By::Shell),
         ("in the shell and protected", protected, By::Shell),
         ("the usual way", usual::routes(), By::Axum),
     ] {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use auth_client::{Issuer, IssuerKeys, Subscription};
+use auth_client::{FeedStatus, Issuer, IssuerKeys, KeyStatus, Subscription};
 use axum::extract::FromRef;
 use service_shell::cors::AllowedOrigins;
+use service_shell::serve::Shell;
 use shared_claims::{Clock, Verifier};
 use tokio::task::JoinHandle;
 
@@ -12,6 +13,7 @@ use crate::accounts::Accounts;
 use crate::config::{AuthServiceConfig, Config};
 use crate::dashboard::Dashboards;
 use crate::http::Page;
+use crate::metrics::Monitor;
 use crate::profiles::Profiles;
 use crate::storage::Store;
 
@@ -26,6 +28,8 @@ pub(crate) struct AppState {
     allowed_origins: AllowedOrigins,
     page: Page,
     store: Store,
+    shell: Shell,
+    monitor: Monitor,
     clock: Clock,
     #[from_ref(skip)]
     keys: Arc<JoinHandle<()>>,
@@ -38,6 +42,43 @@ pub(crate) struct Fetched(pub(crate) Option<Arc<IssuerKeys>>);
 /// The subscription to auth-service's revocation feed, if this service has an account to listen with.
 #[derive(Clone, Debug)]
 pub(crate) struct Feed(pub(crate) Option<Arc<Subscription>>);
+
+impl Fetched {
+    /// `configured`: none are fetched.
+    pub(crate) const STATES: [&str; 4] = ["configured", "starting", "fetched", "degraded"];
+
+    /// How it stands with the keys, and why where something is amiss.
+    pub(crate) fn state(&self) -> (&'static str, Option<String>) {
+        let Some(keys) = &self.0 else {
+            return ("configured", None);
+        };
+        let status = keys.status();
+        match status {
+            KeyStatus::Starting { .. } => ("starting", Some(status.to_string())),
+            KeyStatus::Fetched { .. } => ("fetched", None),
+            KeyStatus::Degraded { .. } => ("degraded", Some(status.to_string())),
+        }
+    }
+}
+
+impl Feed {
+    /// `off`: this service has no account to listen with.
+    pub(crate) const STATES: [&str; 5] = ["off", "starting", "caught-up", "degraded", "mismatch"];
+
+    /// How it stands with the feed, and why where something is amiss.
+    pub(crate) fn state(&self) -> (&'static str, Option<String>) {
+        let Some(subscription) = &self.0 else {
+            return ("off", None);
+        };
+        let status = subscription.status();
+        match &status {
+            FeedStatus::Starting { .. } => ("starting", Some(status.to_string())),
+            FeedStatus::CaughtUp => ("caught-up", None),
+            FeedStatus::Degraded { reason } => ("degraded", Some(reason.clone())),
+            FeedStatus::Mismatch { reason } => ("mismatch", Some(reason.clone())),
+        }
+    }
+}
 
 impl AppState {
     pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
@@ -89,12 +130,18 @@ impl AppState {
                 .await;
         });
         let profiles = Profiles::new(store.clone(), config.clock.clone());
+        let shell = Shell::new("resource-service", config.limits);
+        let fetched = Fetched(issuer_keys.map(Arc::new));
+        let feed = Feed(subscription.map(Arc::new));
+        let seen = (verifier.clone(), fetched.clone(), feed.clone());
         Ok(Self {
+            monitor: Monitor::new(&shell, &store, seen.0, seen.1, seen.2),
+            shell,
             dashboards: Dashboards::new(profiles.clone(), accounts, config.clock.clone()),
             profiles,
             verifier,
-            fetched: Fetched(issuer_keys.map(Arc::new)),
-            feed: Feed(subscription.map(Arc::new)),
+            fetched,
+            feed,
             allowed_origins: config.allowed_origins,
             page: Page::new(&config.auth_public_url),
             keys: Arc::new(keys),

@@ -121,6 +121,8 @@ pub struct Config {
     pub allowed_origins: AllowedOrigins,
     /// Where browsers reach auth-service, for the demo page.
     pub auth_public_url: Url,
+    /// Where the metrics are answered for; without, where everything else is.
+    pub metrics_listen: Option<SocketAddr>,
     /// What clients may take.
     pub limits: Limits,
     /// Where the time comes from.
@@ -156,6 +158,7 @@ impl Config {
             auth_service: None,
             allowed_origins: AllowedOrigins::default(),
             auth_public_url: web_address("http://127.0.0.1:8001").expect("it is an address"),
+            metrics_listen: None,
             limits: Limits::default(),
             clock: Clock::system(),
         }

@@ -9,9 +9,12 @@ pub mod config;
 mod dashboard;
 pub mod database;
 mod http;
+mod metrics;
 mod profiles;
 mod storage;
 
+use axum::extract::FromRef;
+use service_shell::serve::{self, Shell};
 use tokio::net::TcpListener;
 
 use crate::app::AppState;
@@ -20,17 +23,22 @@ use crate::config::Config;
 /// Serves on the listener until `shutdown` ends.
 ///
 /// # Errors
-/// The store cannot be opened.
+/// The store cannot be opened, or an address not be listened on.
 pub async fn serve(
     config: Config,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let limits = config.limits;
+    let apart = match config.metrics_listen {
+        Some(address) => Some(serve::listen("METRICS_LISTEN", address).await?),
+        None => None,
+    };
     let state = AppState::start(config).await?;
     tracing::info!(address = %listener.local_addr()?, "resource-service listens");
-    let routes = http::router(state.clone(), limits);
-    service_shell::serve::serve(routes, listener, limits, shutdown).await;
+    let routes = http::router(state.clone(), apart.is_none());
+    let apart = apart.map(|listener| (http::metrics_router(state.clone()), listener));
+    let shell = Shell::from_ref(&state);
+    shell.serve((routes, listener), apart, shutdown).await;
     state.stop().await;
     Ok(())
 }

@@ -7,6 +7,7 @@ use resource_service::config::ResourceSettings;
 use resource_service::database::{self, DatabaseCommand};
 use service_shell::cors::CorsSettings;
 use service_shell::limits::LimitSettings;
+use service_shell::metrics::MetricsSettings;
 use service_shell::settings::{self, LogSettings};
 use service_shell::tokens::TokenSettings;
 use service_shell::{health, logging, serve};
@@ -30,6 +31,8 @@ struct Cli {
     cors: CorsSettings,
     #[command(flatten)]
     limits: LimitSettings,
+    #[command(flatten)]
+    metrics: MetricsSettings,
     #[command(flatten)]
     logs: LogSettings,
 }
@@ -59,7 +62,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         None | Some(Command::Serve) => {
             logging::start(&cli.logs)?;
             let listen = cli.resource.resource_listen;
-            let config = cli.resource.resolve(cli.tokens, cli.cors, &cli.limits)?;
+            let mut config = cli.resource.resolve(cli.tokens, cli.cors, &cli.limits)?;
+            config.metrics_listen = cli.metrics.metrics_listen;
             let listener = serve::listen("RESOURCE_LISTEN", listen).await?;
             resource_service::serve(config, listener, serve::stop_signal()?).await
         }

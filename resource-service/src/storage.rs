@@ -1,6 +1,7 @@
 //! The SQL, and nowhere else.
 
 use jiff::Timestamp;
+use prometheus_client::registry::Registry;
 use service_shell::settings::SettingError;
 use service_shell::sqlite::{Database, DatabaseUrl, StorageError};
 use shared_claims::Subject;
@@ -32,6 +33,10 @@ impl Store {
     /// Whether the store can be read and written.
     pub(crate) async fn ping(&self) -> Result<(), StorageError> {
         self.0.ping().await
+    }
+
+    pub(crate) fn expose(&self, registry: &mut Registry) {
+        self.0.writer.expose(registry);
     }
 
     pub(crate) async fn close(&self) {

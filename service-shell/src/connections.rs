@@ -18,6 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use prometheus_client::registry::Registry;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,6 +28,7 @@ use tokio::time::Sleep;
 use tower::Service;
 
 use crate::limits::Limits;
+use crate::metrics;
 
 /// How long requests that are running when the stop comes may take to end: half of what Docker waits before it kills.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -46,11 +48,44 @@ const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: applica
     connection: close\r\ncontent-length: 74\r\n\r\n\
     {\"code\":\"overloaded\",\"msg\":\"The service is overloaded, try again shortly\"}";
 
+/// The connections that there are. Clones count together.
+#[derive(Clone, Debug)]
+pub(crate) struct Connections {
+    most: usize,
+    places: Arc<Semaphore>,
+}
+
+impl Connections {
+    pub(crate) fn at_most(most: usize) -> Self {
+        Self {
+            most,
+            places: Arc::new(Semaphore::new(most)),
+        }
+    }
+
+    pub(crate) fn expose(&self, registry: &mut Registry) {
+        let (most, places) = (self.most, Arc::clone(&self.places));
+        metrics::gauge(
+            registry,
+            "http_connections",
+            "Connections that are open",
+            move || metrics::count(most - places.available_permits()),
+        );
+        metrics::gauge(
+            registry,
+            "http_connections_limit",
+            "Connections that may be open",
+            move || metrics::count(most),
+        );
+    }
+}
+
 /// Serves the routes until `shutdown` ends, and then the requests that are running, within a limit.
 pub(crate) async fn serve(
     routes: Router,
     listener: TcpListener,
     limits: Limits,
+    connections: Connections,
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let mut http = http1::Builder::new();
@@ -63,7 +98,7 @@ pub(crate) async fn serve(
         http,
         stopping: Arc::default(),
     };
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let places = connections.places;
     let refusals = Arc::new(Semaphore::new(REFUSALS));
     let graceful = GracefulShutdown::new();
     let mut running = JoinSet::new();

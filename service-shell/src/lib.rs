@@ -10,6 +10,7 @@ pub mod health;
 pub mod keys;
 pub mod limits;
 pub mod logging;
+pub mod metrics;
 pub mod openapi;
 pub mod problem;
 pub mod request_log;

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicIsize, Ordering};
 use std::time::Duration;
 
 use clap::Args;
+use prometheus_client::registry::Registry;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::metrics;
 use crate::settings::{SettingError, count, duration};
 
 /// Connections at the same time, where the process may have files enough open.
@@ -158,6 +160,23 @@ impl InFlight {
             most: isize::try_from(most).unwrap_or(isize::MAX),
             running: Arc::default(),
         }
+    }
+
+    pub(crate) fn expose(&self, registry: &mut Registry) {
+        let running = Arc::clone(&self.running);
+        metrics::gauge(
+            registry,
+            "http_requests_in_flight",
+            "Requests that are being worked on",
+            move || i64::try_from(running.load(Ordering::Relaxed)).unwrap_or(i64::MAX),
+        );
+        let most = i64::try_from(self.most).unwrap_or(i64::MAX);
+        metrics::gauge(
+            registry,
+            "http_requests_in_flight_limit",
+            "Requests that may be worked on at the same time",
+            move || most,
+        );
     }
 
     /// One more, until the guard is dropped. `None`: there are as many as there may be.

@@ -18,12 +18,14 @@ use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use prometheus_client::registry::Registry;
 use shared_claims::extract::{CallerLog, Cause};
 use tower::{Layer, Service};
 use uuid::Uuid;
 
 use crate::client_body::ClientBody;
 use crate::limits::{InFlight, Limits};
+use crate::metrics::RequestMetrics;
 use crate::problem::Problem;
 
 /// What a request is found by in the logs of all services that had to do with it.
@@ -37,22 +39,33 @@ const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// Puts [`Logged`] around a router's routes.
 #[derive(Clone, Debug)]
-pub struct RequestLog {
+pub struct RequestLog(Arc<Around>);
+
+#[derive(Debug)]
+struct Around {
     /// The name of the service, for the log.
     service: &'static str,
     limits: Limits,
     in_flight: InFlight,
+    requests: RequestMetrics,
 }
 
 impl RequestLog {
     /// For a service of this name.
     #[must_use]
     pub fn new(service: &'static str, limits: Limits) -> Self {
-        Self {
+        Self(Arc::new(Around {
             service,
             limits,
             in_flight: InFlight::at_most(limits.in_flight),
-        }
+            requests: RequestMetrics::new(),
+        }))
+    }
+
+    /// Makes known what is counted of requests.
+    pub fn expose(&self, registry: &mut Registry) {
+        self.0.requests.expose(registry);
+        self.0.in_flight.expose(registry);
     }
 }
 
@@ -62,7 +75,7 @@ impl<S> Layer<S> for RequestLog {
     fn layer(&self, inner: S) -> Logged<S> {
         Logged {
             inner,
-            around: self.clone(),
+            around: Arc::clone(&self.0),
         }
     }
 }
@@ -71,7 +84,7 @@ impl<S> Layer<S> for RequestLog {
 #[derive(Clone, Debug)]
 pub struct Logged<S> {
     inner: S,
-    around: RequestLog,
+    around: Arc<Around>,
 }
 
 impl<S> Service<Request> for Logged<S>
@@ -88,12 +101,9 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let RequestLog {
-            service,
-            limits,
-            in_flight,
-        } = &self.around;
-        let line = Line::begin(service, &mut request);
+        let around = &*self.around;
+        let (limits, in_flight) = (&around.limits, &around.in_flight);
+        let line = Line::begin(Arc::clone(&self.around), &mut request);
         // Handlers that call other services find it there, whoever made it.
         request.headers_mut().insert(X_REQUEST_ID, line.id.clone());
         let running = if may_always_run(&request) {
@@ -134,7 +144,7 @@ struct TooMany;
 
 /// What is known of a request while it runs. Dropped before its end, it says that nobody waited for the answer.
 struct Line {
-    service: &'static str,
+    around: Arc<Around>,
     started: Instant,
     id: HeaderValue,
     method: Method,
@@ -144,9 +154,9 @@ struct Line {
 }
 
 impl Line {
-    fn begin(service: &'static str, request: &mut Request) -> Self {
+    fn begin(around: Arc<Around>, request: &mut Request) -> Self {
         let line = Self {
-            service,
+            around,
             started: Instant::now(),
             id: request_id(request),
             method: request.method().clone(),
@@ -170,17 +180,20 @@ impl Line {
     }
 
     fn write(&self, status: StatusCode, cause: Option<&str>) {
+        let took = self.started.elapsed();
+        let route = self.route.as_ref();
+        let requests = &self.around.requests;
+        requests.answered(&self.method, route, status, took);
         let caller = self.caller.caller();
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
-                    service = self.service,
+                    service = self.around.service,
                     request_id = self.id.to_str().unwrap_or_default(),
                     method = self.method.as_str(),
-                    route = self.route.as_ref().map_or("none", MatchedPath::as_str),
+                    route = route.map_or("none", MatchedPath::as_str),
                     status = status.as_u16(),
-                    duration_us =
-                        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+                    duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
                     user = caller.map(|(subject, _)| subject.as_str()),
                     session = caller
                         .and_then(|(_, session)| session)

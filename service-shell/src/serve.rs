@@ -5,10 +5,13 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use axum::Router;
+use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tower_http::cors::CorsLayer;
 
+use crate::connections::Connections;
 use crate::limits::Limits;
 use crate::request_log::RequestLog;
 use crate::settings::SettingError;
@@ -59,33 +62,76 @@ pub fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static
     })
 }
 
-/// What every service puts around its routes: the request log, the limits on requests, what pages of other origins may do,
-/// and answers of our own shape where there is no route or no such method.
-///
-/// A preflight is answered before anything asks it for a token. What the request log answers by itself, after a panic, the
-/// time limit or at too many requests, no page of another origin can read: to it that is a network that failed.
-pub fn with_shell<S: Clone + Send + Sync + 'static>(
-    service: &'static str,
-    routes: Router<S>,
-    cors: Option<CorsLayer>,
+/// What every service has around its routes. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Shell {
+    log: RequestLog,
     limits: Limits,
-) -> Router<S> {
-    let routes = routes
-        .fallback(problem::not_found)
-        .method_not_allowed_fallback(problem::method_not_allowed);
-    let routes = match cors {
-        Some(cors) => routes.layer(cors),
-        None => routes,
-    };
-    routes.layer(RequestLog::new(service, limits))
+    connections: Connections,
 }
 
-/// Serves the routes until `shutdown` ends, and then the requests that are running, within a limit.
-pub async fn serve(
-    routes: Router,
-    listener: TcpListener,
-    limits: Limits,
-    shutdown: impl Future<Output = ()> + Send,
-) {
-    connections::serve(routes, listener, limits, shutdown).await;
+impl Shell {
+    /// For a service of this name.
+    #[must_use]
+    pub fn new(service: &'static str, limits: Limits) -> Self {
+        Self {
+            log: RequestLog::new(service, limits),
+            limits,
+            connections: Connections::at_most(limits.connections),
+        }
+    }
+
+    /// Makes known what is counted of connections and requests.
+    pub fn expose(&self, registry: &mut Registry) {
+        self.log.expose(registry);
+        self.connections.expose(registry);
+    }
+
+    /// Puts around the routes: the request log, the limits on requests, what pages of other origins may do, and answers of
+    /// our own shape where there is no route or no such method.
+    ///
+    /// A preflight is answered before anything asks it for a token. What the request log answers by itself, after a panic, the
+    /// time limit or at too many requests, no page of another origin can read: to it that is a network that failed.
+    pub fn around<S: Clone + Send + Sync + 'static>(
+        &self,
+        routes: Router<S>,
+        cors: Option<CorsLayer>,
+    ) -> Router<S> {
+        let routes = routes
+            .fallback(problem::not_found)
+            .method_not_allowed_fallback(problem::method_not_allowed);
+        let routes = match cors {
+            Some(cors) => routes.layer(cors),
+            None => routes,
+        };
+        routes.layer(self.log.clone())
+    }
+
+    /// Serves the routes, and others aside from them at an address of their own, until `shutdown` ends, and then the requests
+    /// that are running, within a limit.
+    pub async fn serve(
+        &self,
+        (routes, listener): (Router, TcpListener),
+        aside: Option<(Router, TcpListener)>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) {
+        let (stopping, mut stopped) = watch::channel(false);
+        let shutdown = async move {
+            shutdown.await;
+            stopping.send_replace(true);
+        };
+        let connections = self.connections.clone();
+        let served = connections::serve(routes, listener, self.limits, connections, shutdown);
+        let aside = async {
+            let Some((routes, listener)) = aside else {
+                return;
+            };
+            let connections = Connections::at_most(self.limits.connections);
+            let stopped = async {
+                let _ = stopped.wait_for(|stopped| *stopped).await;
+            };
+            connections::serve(routes, listener, self.limits, connections, stopped).await;
+        };
+        tokio::join!(served, aside);
+    }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use service_shell::body::JsonBody;
 use service_shell::health;
 use service_shell::limits::{LimitSettings, Limits};
-use service_shell::serve::{serve, with_shell};
+use service_shell::serve::Shell;
 use test_support::{Raw, RawAnswer, Server};
 use tokio::sync::Notify;
 
@@ -45,12 +45,13 @@ async fn start(limits: Limits) -> (Server, Held) {
         .route("/wait", get(wait))
         .route("/body", post(async |JsonBody(_): JsonBody<Value>| "read"))
         .route("/health/live", get(health::live));
-    let routes = with_shell("test", routes, None, limits).with_state(held.clone());
+    let shell = Shell::new("test", limits);
+    let routes = shell.around(routes, None).with_state(held.clone());
     let server = Server::start(|listener, stopped| async move {
         let stopped = async {
             let _ = stopped.await;
         };
-        serve(routes, listener, limits, stopped).await;
+        shell.serve((routes, listener), None, stopped).await;
         Ok(())
     });
     (server.await, held)

@@ -8,7 +8,7 @@ use http::Method;
 use service_shell::cors::{AllowedOrigins, Origin};
 use service_shell::limits::Limits;
 use service_shell::problem::Problem;
-use service_shell::serve::{serve, with_shell};
+use service_shell::serve::Shell;
 use test_support::{Client, Reply, Server};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -30,13 +30,13 @@ async fn start_for_pages_of(origins: &[&str]) -> Server {
             "/panics",
             get(async || -> String { panic!("a secret detail") }),
         );
-    let limits = Limits::default();
-    let routes = with_shell("test", routes, origins.layer_with_cookies(), limits);
+    let shell = Shell::new("test", Limits::default());
+    let routes = shell.around(routes, origins.layer_with_cookies());
     Server::start(|listener, stopped| async move {
         let stopped = async {
             let _ = stopped.await;
         };
-        serve(routes, listener, limits, stopped).await;
+        shell.serve((routes, listener), None, stopped).await;
         Ok(())
     })
     .await

@@ -93,6 +93,12 @@ macro_rules! scopes {
         #[derive(Clone, Copy, Debug)]
         pub struct $name;
 
+        impl $name {
+            /// The scope token.
+            #[allow(dead_code, reason = "most ask for it by the type alone")]
+            pub const SCOPE: &'static str = $scope;
+        }
+
         impl $crate::extract::Requirement for $name {
             fn check(claims: &$crate::AccessClaims) -> Result<(), $crate::TokenError> {
                 if claims.scope.contains($scope) { Ok(()) } else { Err($crate::TokenError::InsufficientScope { required: $scope }) }

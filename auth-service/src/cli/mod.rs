@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 use service_shell::cors::CorsSettings;
 use service_shell::keys::Need;
 use service_shell::limits::LimitSettings;
+use service_shell::metrics::MetricsSettings;
 use service_shell::settings::LogSettings;
 use service_shell::tokens::TokenSettings;
 use service_shell::{health, logging, serve};
@@ -53,6 +54,8 @@ pub struct Cli {
     cors: CorsSettings,
     #[command(flatten)]
     limits: LimitSettings,
+    #[command(flatten)]
+    metrics: MetricsSettings,
     #[command(flatten)]
     logs: LogSettings,
 }
@@ -96,9 +99,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
             logging::start(&cli.logs)?;
             let listen = cli.auth.auth_listen;
             let pairs = cli.pairs.files();
-            let config = cli
-                .auth
-                .resolve(cli.store, cli.tokens, pairs, cli.cors, &cli.limits)?;
+            let mut config =
+                cli.auth
+                    .resolve(cli.store, cli.tokens, pairs, cli.cors, &cli.limits)?;
+            config.metrics_listen = cli.metrics.metrics_listen;
             let listener: TcpListener = serve::listen("AUTH_LISTEN", listen).await?;
             crate::serve(config, listener, serve::stop_signal()?).await
         }

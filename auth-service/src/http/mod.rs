@@ -5,6 +5,7 @@ mod admin;
 mod credentials;
 mod error;
 mod health;
+mod metrics;
 mod oauth;
 mod path;
 mod refresh_cookie;
@@ -16,9 +17,8 @@ mod well_known;
 use axum::Router;
 use axum::extract::FromRef;
 use service_shell::cors::AllowedOrigins;
-use service_shell::limits::Limits;
 use service_shell::openapi::documented;
-use service_shell::serve::with_shell;
+use service_shell::serve::Shell;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::AppState;
@@ -29,7 +29,8 @@ shared_claims::scopes! {
     RevocationsRead = "revocations:read",
 }
 
-pub(crate) fn router(state: AppState, limits: Limits) -> Router {
+/// Every route; that of the metrics unless it is apart.
+pub(crate) fn router(state: AppState, with_metrics: bool) -> Router {
     let cors = AllowedOrigins::from_ref(&state).layer_with_cookies();
     let described = OpenApiRouter::new()
         .merge(registration::router())
@@ -42,5 +43,17 @@ pub(crate) fn router(state: AppState, limits: Limits) -> Router {
         .merge(health::router());
     let description = "Knows the users, checks passwords, and issues access and refresh tokens.";
     let routes = documented("auth-service", description, described);
-    with_shell("auth-service", routes, cors, limits).with_state(state)
+    let routes = if with_metrics {
+        routes.merge(metrics::router())
+    } else {
+        routes
+    };
+    let shell = Shell::from_ref(&state);
+    shell.around(routes, cors).with_state(state)
+}
+
+/// The metrics alone, for an address of their own.
+pub(crate) fn metrics_router(state: AppState) -> Router {
+    let shell = Shell::from_ref(&state);
+    shell.around(metrics::router(), None).with_state(state)
 }

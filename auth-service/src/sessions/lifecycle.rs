@@ -139,6 +139,22 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
+    /// Every [`outcome`](Self::outcome).
+    pub(crate) const OUTCOMES: [&str; 5] = ["rotated", "repeated", "kept", "replayed", "refused"];
+
+    /// What is counted.
+    pub(crate) fn outcome(self) -> &'static str {
+        match self {
+            Self::Rotate => "rotated",
+            Self::Repeat => "repeated",
+            Self::Keep { .. } => "kept",
+            Self::Replay => "replayed",
+            Self::Ahead | Self::Forged | Self::Misdelivered | Self::Ended | Self::Expired => {
+                "refused"
+            }
+        }
+    }
+
     /// Whether the verdict changes the session's row, or is noted in the audit log.
     pub(crate) fn writes(self) -> bool {
         matches!(

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use prometheus_client::registry::Registry;
 use service_shell::sqlite::StorageError;
 use shared_claims::wire::TokenPair;
 use shared_claims::{
@@ -20,6 +21,7 @@ use shared_claims::{
 pub use self::lifecycle::RefreshRules;
 pub(crate) use self::lifecycle::{Delivery, EndReason, Ended, Session, SessionSecret, Verdict};
 use crate::audit::Author;
+use crate::metrics::Outcomes;
 use crate::storage::Store;
 use crate::users::User;
 
@@ -72,16 +74,32 @@ pub(crate) struct Sessions {
     signer: Signer,
     policy: SessionPolicy,
     clock: Clock,
+    refreshes: Outcomes,
 }
 
 impl Sessions {
+    /// What a user may do at this moment. `None`: there is no such user.
+    pub(crate) async fn current_scope(
+        &self,
+        user: &Subject,
+    ) -> Result<Option<Scope>, StorageError> {
+        let account = self.store.account(user, self.clock.now()).await?;
+        Ok(account.map(|(user, _)| self.scope_of(&user).clone()))
+    }
+
     pub(crate) fn new(store: Store, signer: Signer, policy: SessionPolicy, clock: Clock) -> Self {
         Self {
             store,
             signer,
             policy,
             clock,
+            refreshes: Outcomes::of(&Verdict::OUTCOMES),
         }
+    }
+
+    pub(crate) fn expose(&self, registry: &mut Registry) {
+        let help = "Refreshes by outcome: rotated, repeated within the grace, kept where none rotate, replayed, refused";
+        self.refreshes.expose(registry, "tokenpair_refreshes", help);
     }
 
     /// A new session for a user who has just given the password, and its first pair of tokens. `None`: between the
@@ -130,6 +148,9 @@ impl Sessions {
             .store
             .refresh_session(presented, by, rules, ip, now)
             .await?;
+        let verdict = refreshed.as_ref().map(|(verdict, ..)| *verdict);
+        self.refreshes
+            .count(verdict.map_or("refused", Verdict::outcome));
         let (verdict, session, user) = refreshed.ok_or(TokenError::Revoked)?;
         let scope = asked.unwrap_or_else(|| self.scope_of(&user).clone());
         match verdict {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use prometheus_client::registry::Registry;
 use service_shell::settings::SettingError;
 use service_shell::sqlite::{Database, DatabaseUrl, StorageError};
 use sqlx::SqliteConnection;
@@ -54,6 +55,10 @@ impl Store {
     /// Whether the store can be read and written.
     pub(crate) async fn ping(&self) -> Result<(), StorageError> {
         self.database.ping().await
+    }
+
+    pub(crate) fn expose(&self, registry: &mut Registry) {
+        self.database.writer.expose(registry);
     }
 
     pub(crate) async fn close(&self) {

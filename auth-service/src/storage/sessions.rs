@@ -247,6 +247,17 @@ impl Store {
         revoke.await
     }
 
+    /// How many sessions go on.
+    pub(crate) async fn count_live_sessions(&self, now: Timestamp) -> Result<u32, StorageError> {
+        let count = sqlx::query_scalar(
+            "select count(*) from sessions where revoked_at is null and expires_at > $1",
+        );
+        Ok(count
+            .bind(now.as_millisecond())
+            .fetch_one(&self.database.readers)
+            .await?)
+    }
+
     /// Sessions that go on, of everybody or of one user, with the users' names, newest use first.
     pub(crate) async fn live_sessions(
         &self,

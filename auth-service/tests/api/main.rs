@@ -19,6 +19,7 @@ mod feed;
 mod health;
 mod login;
 mod logout;
+mod metrics;
 mod model;
 mod oauth;
 mod oauth_library;

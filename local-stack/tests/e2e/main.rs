@@ -12,5 +12,6 @@ mod key_pairs;
 mod keys;
 mod lesson;
 mod log;
+mod metrics;
 mod revocation;
 mod stack;

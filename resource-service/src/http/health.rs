@@ -1,6 +1,5 @@
 //! `GET /health/live`, `GET /health/ready`.
 
-use auth_client::{FeedStatus, KeyStatus};
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -39,43 +38,14 @@ struct Readiness {
 /// How it stands with something that this service needs of auth-service.
 #[derive(Serialize, ToSchema)]
 struct Part {
-    /// Of the keys `configured` where none are fetched, or `starting`, `fetched`, `degraded`; of the revocations `off` where
-    /// this service has no account to listen with, or `starting`, `caught-up`, `degraded`, `mismatch`.
+    /// Of [`Fetched::STATES`] or [`Feed::STATES`].
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
-impl Part {
-    fn keys(Fetched(issuer_keys): &Fetched) -> Self {
-        let status = issuer_keys.as_ref().map(|keys| keys.status());
-        let state = match status {
-            None => "configured",
-            Some(KeyStatus::Starting { .. }) => "starting",
-            Some(KeyStatus::Fetched { .. }) => "fetched",
-            Some(KeyStatus::Degraded { .. }) => "degraded",
-        };
-        let reason = status.filter(|_| matches!(state, "starting" | "degraded"));
-        Self {
-            state,
-            reason: reason.map(|status| status.to_string()),
-        }
-    }
-
-    fn revocations(Feed(subscription): &Feed) -> Self {
-        let Some(subscription) = subscription else {
-            return Self {
-                state: "off",
-                reason: None,
-            };
-        };
-        let status = subscription.status();
-        let (state, reason) = match &status {
-            FeedStatus::Starting { .. } => ("starting", Some(status.to_string())),
-            FeedStatus::CaughtUp => ("caught-up", None),
-            FeedStatus::Degraded { reason } => ("degraded", Some(reason.clone())),
-            FeedStatus::Mismatch { reason } => ("mismatch", Some(reason.clone())),
-        };
+impl From<(&'static str, Option<String>)> for Part {
+    fn from((state, reason): (&'static str, Option<String>)) -> Self {
         Self { state, reason }
     }
 }
@@ -91,7 +61,7 @@ async fn ready(
     State(verifier): State<Verifier>,
 ) -> Result<Response, Problem> {
     store.ping().await?;
-    let (keys, revocations) = (Part::keys(&fetched), Part::revocations(&feed));
+    let (keys, revocations): (Part, Part) = (fetched.state().into(), feed.state().into());
     let obstacle = if verifier.key_ids().is_empty() {
         let reason = keys.reason.as_deref();
         Some(reason.unwrap_or("the issuer publishes no key that can be used here"))

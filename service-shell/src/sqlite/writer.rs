@@ -5,13 +5,17 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::StorageError;
+use crate::metrics;
 
 /// Changes that wait; more have to wait before they may wait.
 const QUEUE: usize = 1024;
@@ -20,7 +24,17 @@ const BATCH: usize = 256;
 
 /// A handle on the writing connection.
 #[derive(Clone, Debug)]
-pub struct Writer(mpsc::Sender<Message>);
+pub struct Writer {
+    messages: mpsc::Sender<Message>,
+    batches: Batches,
+}
+
+/// What is counted of commits.
+#[derive(Clone, Debug)]
+struct Batches {
+    changes: Histogram,
+    took: Histogram,
+}
 
 enum Message {
     Change(Box<dyn Change>),
@@ -83,9 +97,27 @@ where
 
 impl Writer {
     pub(super) fn start(connection: SqliteConnection) -> Self {
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        tokio::spawn(run(connection, receiver));
-        Self(sender)
+        let (messages, receiver) = mpsc::channel(QUEUE);
+        let batches = Batches {
+            changes: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
+            took: metrics::seconds(),
+        };
+        tokio::spawn(run(connection, receiver, batches.clone()));
+        Self { messages, batches }
+    }
+
+    /// Makes known what is counted of commits.
+    pub fn expose(&self, registry: &mut Registry) {
+        registry.register(
+            "tokenpair_database_batch_changes",
+            "Changes that shared a commit",
+            self.batches.changes.clone(),
+        );
+        registry.register(
+            "tokenpair_database_commit_seconds",
+            "How long changes and their commit took",
+            self.batches.took.clone(),
+        );
     }
 
     /// Makes a change of one or more statements, whole or not at all, and returns when it is on the disk. The change is
@@ -107,7 +139,7 @@ impl Writer {
             caller,
         };
         let closed = |()| StorageError::NotKept("the store is closed".to_owned());
-        self.0
+        self.messages
             .send(Message::Change(Box::new(change)))
             .await
             .map_err(|_| closed(()))?;
@@ -116,13 +148,17 @@ impl Writer {
 
     pub(super) async fn close(&self) {
         let (done, closed) = oneshot::channel();
-        if self.0.send(Message::Close(done)).await.is_ok() {
+        if self.messages.send(Message::Close(done)).await.is_ok() {
             let _ = closed.await;
         }
     }
 }
 
-async fn run(mut connection: SqliteConnection, mut messages: mpsc::Receiver<Message>) {
+async fn run(
+    mut connection: SqliteConnection,
+    mut messages: mpsc::Receiver<Message>,
+    batches: Batches,
+) {
     let mut waiting = Vec::with_capacity(BATCH);
     while messages.recv_many(&mut waiting, BATCH).await > 0 {
         let mut batch = Vec::with_capacity(waiting.len());
@@ -133,7 +169,14 @@ async fn run(mut connection: SqliteConnection, mut messages: mpsc::Receiver<Mess
                 Message::Close(done) => close = Some(done),
             }
         }
+        let started = Instant::now();
         let kept = commit(&mut connection, &mut batch).await.map_err(Arc::new);
+        if !batch.is_empty() {
+            batches
+                .changes
+                .observe(f64::from(u16::try_from(batch.len()).unwrap_or(u16::MAX)));
+            batches.took.observe(started.elapsed().as_secs_f64());
+        }
         for change in batch {
             change.answer(kept.clone());
         }

@@ -144,14 +144,13 @@ where
     let Some((id, secrets)) = credentials(&headers, &form)? else {
         return Ok((None, form));
     };
-    // A wrong secret counts for the address. It does not for the client: nobody guesses 256 bits, and a count that strangers
-    // could use up would keep the client out.
-    let attempt = Attempts::from_ref(state).from(ip)?;
-    let client = Clients::from_ref(state).authenticate(&id, &secrets).await;
-    if !matches!(client, Ok(None)) {
-        attempt.give_back();
-    }
-    let client = client?.ok_or(OAuthError::InvalidClient)?;
+    // A wrong secret counts for the address, and a right one always passes: whoever shares the address with a guesser, or is the
+    // client that is guessed at, is kept out by neither. Looking costs a hash that is no password's.
+    let client = Clients::from_ref(state).authenticate(&id, &secrets).await?;
+    let Some(client) = client else {
+        drop(Attempts::from_ref(state).from(ip)?);
+        return Err(OAuthError::InvalidClient);
+    };
     if let Some(log) = log {
         log.note(&Subject::from(client.id.as_str()), None);
     }

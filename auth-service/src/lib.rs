@@ -48,10 +48,10 @@ pub async fn serve(
     };
     let state = AppState::start(config).await?;
     tracing::info!(address = %listener.local_addr()?, "auth-service listens");
-    let stopping = state.stopping(shutdown);
+    let shell = Shell::from_ref(&state);
+    let stopping = state.stopping(shell.stopping(shutdown));
     let routes = http::router(state.clone(), apart.is_none());
     let apart = apart.map(|listener| (http::metrics_router(state.clone()), listener));
-    let shell = Shell::from_ref(&state);
     shell.serve((routes, listener), apart, stopping).await;
     state.stop().await;
     Ok(())

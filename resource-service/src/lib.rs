@@ -38,7 +38,8 @@ pub async fn serve(
     let routes = http::router(state.clone(), apart.is_none());
     let apart = apart.map(|listener| (http::metrics_router(state.clone()), listener));
     let shell = Shell::from_ref(&state);
-    shell.serve((routes, listener), apart, shutdown).await;
+    let stopping = shell.stopping(shutdown);
+    shell.serve((routes, listener), apart, stopping).await;
     state.stop().await;
     Ok(())
 }

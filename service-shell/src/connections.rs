@@ -30,9 +30,6 @@ use tower::Service;
 use crate::limits::Limits;
 use crate::metrics;
 
-/// How long requests that are running when the stop comes may take to end: half of what Docker waits before it kills.
-const STOP_LIMIT: Duration = Duration::from_secs(5);
-
 /// How long an answer may wait to be taken by whoever asked for it.
 const UNREAD_LIMIT: Duration = Duration::from_secs(30);
 
@@ -124,9 +121,10 @@ pub(crate) async fn serve(
     }
     drop(listener);
     server.stopping.store(true, Ordering::Relaxed);
-    let ended = tokio::time::timeout(STOP_LIMIT, graceful.shutdown()).await;
+    let ended = tokio::time::timeout(limits.stop_limit, graceful.shutdown()).await;
     if ended.is_err() {
-        tracing::warn!("stopped with requests still running after {STOP_LIMIT:?}");
+        let after = limits.stop_limit;
+        tracing::warn!("stopped with requests still running after {after:?}");
     }
 }
 

@@ -1,5 +1,5 @@
-//! What clients may take of a service, however many there are and whatever they do with their connections: settings with
-//! defaults that hold for a service that anybody may reach.
+//! What clients may take of a service, however many there are and whatever they do with their connections, and what time they
+//! have when it stops: settings with defaults that hold for a service that anybody may reach.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering};
@@ -44,6 +44,13 @@ pub struct LimitSettings {
     /// How long a request's body may take; then it is answered with 408
     #[arg(long, env = "HTTP_BODY_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = body_timeout, global = true)]
     http_body_timeout: Duration,
+    /// How long the service goes on as ever when it is asked to stop, but says that it is not ready: until a load balancer has
+    /// seen it
+    #[arg(long, env = "HTTP_STOP_DELAY", value_name = "DURATION", default_value = "0s", value_parser = stop_time, global = true)]
+    http_stop_delay: Duration,
+    /// How long requests that are running may take to end, when no new ones are taken any more
+    #[arg(long, env = "HTTP_STOP_LIMIT", value_name = "DURATION", default_value = "5s", value_parser = stop_time, global = true)]
+    http_stop_limit: Duration,
 }
 
 /// What clients may take of a service.
@@ -61,6 +68,10 @@ pub struct Limits {
     pub idle: Duration,
     /// How long a request's body may take, from when it is first waited for.
     pub body: Duration,
+    /// How long the service goes on when it is asked to stop, and says that it is not ready.
+    pub stop_delay: Duration,
+    /// How long running requests may take to end after that.
+    pub stop_limit: Duration,
 }
 
 impl Default for Limits {
@@ -72,6 +83,8 @@ impl Default for Limits {
             body_bytes: 64 * 1024,
             idle: Duration::from_secs(75),
             body: Duration::from_secs(10),
+            stop_delay: Duration::ZERO,
+            stop_limit: Duration::from_secs(5),
         }
     }
 }
@@ -101,6 +114,8 @@ impl LimitSettings {
             body_bytes: self.http_max_body_bytes,
             idle: self.http_idle_timeout,
             body: self.http_body_timeout,
+            stop_delay: self.http_stop_delay,
+            stop_limit: self.http_stop_limit,
         })
     }
 }
@@ -135,6 +150,13 @@ fn timeout(text: &str) -> Result<Duration, String> {
         return Err("use a duration from 1ms to 1h".to_owned());
     }
     Ok(timeout)
+}
+
+fn stop_time(text: &str) -> Result<Duration, String> {
+    duration(text)
+        .ok()
+        .filter(|time| *time <= Duration::from_mins(10))
+        .ok_or_else(|| "use a duration from 0s to 10m".to_owned())
 }
 
 fn body_timeout(text: &str) -> Result<Duration, String> {

@@ -11,12 +11,14 @@ use std::future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use http::header::CONNECTION;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use prometheus_client::registry::Registry;
 use shared_claims::extract::{CallerLog, Cause};
@@ -48,6 +50,7 @@ struct Around {
     limits: Limits,
     in_flight: InFlight,
     requests: RequestMetrics,
+    stopping: AtomicBool,
 }
 
 impl RequestLog {
@@ -59,7 +62,17 @@ impl RequestLog {
             limits,
             in_flight: InFlight::at_most(limits.in_flight),
             requests: RequestMetrics::new(),
+            stopping: AtomicBool::new(false),
         }))
+    }
+
+    /// From now on every answer closes its connection: whoever has another request finds another service.
+    pub(crate) fn stop(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::Relaxed)
     }
 
     /// Makes known what is counted of requests.
@@ -169,7 +182,11 @@ impl Line {
     }
 
     fn end(mut self, mut response: Response) -> Response {
-        response.headers_mut().insert(X_REQUEST_ID, self.id.clone());
+        let headers = response.headers_mut();
+        headers.insert(X_REQUEST_ID, self.id.clone());
+        if self.around.stopping.load(Ordering::Relaxed) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         self.answered = true;
         let cause = response
             .extensions()

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use axum::Router;
+use http::StatusCode;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,6 +14,7 @@ use tower_http::cors::CorsLayer;
 
 use crate::connections::Connections;
 use crate::limits::Limits;
+use crate::problem::Problem;
 use crate::request_log::RequestLog;
 use crate::settings::SettingError;
 use crate::{connections, problem};
@@ -85,6 +87,35 @@ impl Shell {
     pub fn expose(&self, registry: &mut Registry) {
         self.log.expose(registry);
         self.connections.expose(registry);
+    }
+
+    /// What ends with `shutdown`, and then some: from `shutdown` on the service is not [ready](Self::ready), and goes on as ever
+    /// until a load balancer has had the time to see it.
+    pub fn stopping(
+        &self,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (log, delay) = (self.log.clone(), self.limits.stop_delay);
+        async move {
+            shutdown.await;
+            log.stop();
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    /// Whether the service takes requests, as far as the shell knows.
+    ///
+    /// # Errors
+    /// It is about to stop.
+    pub fn ready(&self) -> Result<(), Problem> {
+        if self.log.is_stopping() {
+            return Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "stopping",
+                "The service is stopping",
+            ));
+        }
+        Ok(())
     }
 
     /// Puts around the routes: the request log, the limits on requests, what pages of other origins may do, and answers of

@@ -291,6 +291,22 @@ async fn a_request_that_its_client_gives_up_takes_no_place() {
 }
 
 #[tokio::test]
+async fn a_request_that_does_not_end_holds_up_the_stop_no_longer_than_it_may() {
+    let (server, held) = start(Limits {
+        stop_limit: SHORT,
+        ..Limits::default()
+    })
+    .await;
+    let mut waiting = Raw::connect(server.address()).await;
+    waiting.send(WAIT).await;
+    held.arrived.notified().await;
+    let started = Instant::now();
+    server.stop().await;
+    assert!(started.elapsed() >= SHORT && started.elapsed() < AT_ONCE);
+    assert!(waiting.ends_in_silence().await);
+}
+
+#[tokio::test]
 async fn a_stop_closes_idle_connections_at_once_and_lets_the_running_request_end() {
     let (server, held) = start(Limits::default()).await;
     let address = server.address();

@@ -247,3 +247,32 @@ async fn nobody_without_the_scope_administers_anything_and_a_removed_administrat
     let list = stack.client.get_with("/admin/users", &admin);
     list.await.is(401, "token_revoked");
 }
+
+#[tokio::test]
+async fn whoever_is_an_administrator_no_more_cannot_make_themselves_one_again() {
+    let stack = Stack::start().await;
+    let administration = stack.token_of("administration").await;
+    let user = stack.sign_up("laika").await;
+    let me = stack.me(&user.access).await.has_status(200);
+    let path = format!("/admin/users/{}", me.text_of("id"));
+    let scope = async |token: &str, scope: &str| {
+        let request = stack.client.request(&Method::PATCH, &path);
+        let request = request.bearer_auth(token).json(&json!({"scope": scope}));
+        Reply::to(request).await
+    };
+    scope(&administration, "profile:read admin").await;
+    let user = stack.log_in("laika").await.has_status(200);
+    let token = user.text_of("access_token");
+    stack
+        .client
+        .get_with("/admin/users", &token)
+        .await
+        .has_status(200);
+    scope(&administration, "profile:read").await;
+    // The token says still what it said.
+    let refused = scope(&token, "profile:read admin").await;
+    refused.is(403, "insufficient_scope");
+    let refused = stack.client.get_with("/admin/users", &token).await;
+    refused.is(403, "insufficient_scope");
+    stack.me(&token).await.has_status(200);
+}

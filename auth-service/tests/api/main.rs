@@ -30,5 +30,6 @@ mod secrets;
 mod sessions;
 mod settings;
 mod stack;
+mod stop;
 mod tokens;
 mod well_known;

@@ -321,7 +321,10 @@ fn choices_must_be_one_of_those_there_are() {
         ("HTTP_MAX_BODY_BYTES", "-1", "from 1 to"),
         ("HTTP_IDLE_TIMEOUT", "0s", "from 1ms to 1h"),
         ("HTTP_BODY_TIMEOUT", "1m", "from 1ms to 25s"),
+        ("HTTP_STOP_DELAY", "1h", "from 0s to 10m"),
+        ("HTTP_STOP_LIMIT", "-1s", "from 0s to 10m"),
         ("AUTH_MAX_SUBSCRIBERS", "0", "from 1 to"),
+        ("METRICS_LISTEN", "9001", "an address and a port"),
     ] {
         start_with(&[(setting, value)]).refuses(&[setting, right]);
     }

@@ -8,6 +8,7 @@ use http::header::RETRY_AFTER;
 use serde::Serialize;
 use service_shell::health;
 use service_shell::problem::Problem;
+use service_shell::serve::Shell;
 use shared_claims::Verifier;
 use shared_claims::wire::ErrorBody;
 use utoipa::ToSchema;
@@ -55,11 +56,13 @@ impl From<(&'static str, Option<String>)> for Part {
     (status = 200, description = "It can", body = Readiness),
     (status = 503, description = "It takes no token at the moment, or its store does not answer: `not_ready`, `overloaded`", body = ErrorBody)))]
 async fn ready(
+    State(shell): State<Shell>,
     State(store): State<Store>,
     State(fetched): State<Fetched>,
     State(feed): State<Feed>,
     State(verifier): State<Verifier>,
 ) -> Result<Response, Problem> {
+    shell.ready()?;
     store.ping().await?;
     let (keys, revocations): (Part, Part) = (fetched.state().into(), feed.state().into());
     let obstacle = if verifier.key_ids().is_empty() {

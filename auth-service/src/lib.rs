@@ -26,7 +26,7 @@ mod storage;
 mod users;
 
 use axum::extract::FromRef;
-use service_shell::serve::{self, Shell};
+use service_shell::serve::{Shell, listen};
 use tokio::net::TcpListener;
 
 use crate::app::AppState;
@@ -43,7 +43,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let apart = match config.metrics_listen {
-        Some(address) => Some(serve::listen("METRICS_LISTEN", address).await?),
+        Some(address) => Some(listen("METRICS_LISTEN", address).await?),
         None => None,
     };
     let state = AppState::start(config).await?;

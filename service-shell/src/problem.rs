@@ -81,6 +81,20 @@ impl Problem {
         }
     }
 
+    /// The service is about to stop: another one, or its successor, is to be asked.
+    #[must_use]
+    pub fn stopping() -> Self {
+        let problem = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "stopping",
+            "The service is stopping",
+        );
+        Self {
+            retry_after: Some(Duration::from_secs(1)),
+            ..problem
+        }
+    }
+
     /// Something that nobody foresaw. The cause is for the log alone.
     pub fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let problem = Self::new(

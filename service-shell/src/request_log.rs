@@ -146,9 +146,10 @@ where
     }
 }
 
-/// Whether a service is well can be asked however many requests there are.
+/// How a service is can be asked however many requests there are.
 fn may_always_run(request: &Request) -> bool {
-    request.uri().path().starts_with("/health/")
+    let path = request.uri().path();
+    path.starts_with("/health/") || path == "/metrics"
 }
 
 #[derive(Debug, thiserror::Error)]

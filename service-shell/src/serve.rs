@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use axum::Router;
-use http::StatusCode;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -109,11 +108,7 @@ impl Shell {
     /// It is about to stop.
     pub fn ready(&self) -> Result<(), Problem> {
         if self.log.is_stopping() {
-            return Err(Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "stopping",
-                "The service is stopping",
-            ));
+            return Err(Problem::stopping());
         }
         Ok(())
     }

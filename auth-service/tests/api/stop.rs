@@ -67,7 +67,8 @@ async fn no_request_is_lost_where_a_load_balancer_looks_whether_the_service_is_r
     service.signal("TERM");
     watching.await.unwrap();
     assert!(started.elapsed() < DELAY, "not ready at once");
-    client.get("/health/ready").await.is(503, "stopping");
+    let reply = client.get("/health/ready").await.is(503, "stopping");
+    assert_eq!(reply.header("retry-after"), "1");
     client.get("/health/live").await.has_status(200);
     let reply = client.get_with("/me", &token).await.has_status(200);
     assert_eq!(reply.header("connection"), "close");

@@ -1,7 +1,9 @@
 //! How often somebody may try: passwords for a user, and from an address, whatever is tried there.
 //!
 //! An attempt is counted before anything is hashed, and given back when it turns out not to have been a guess: the password was
-//! right, or was not looked at. A user's name is counted whether somebody has it or not.
+//! right, or was not looked at. A user's name is counted whether somebody has it or not. Where everything that may be tried is being
+//! tried at this moment, the next attempt waits for what comes of it: many who know their password are not refused for coming at
+//! once, and of many guesses at once no more are looked at than may be.
 //!
 //! Guessing locks nobody out for good. Whoever has had a session of theirs from this address before has a count of their own,
 //! which strangers cannot use up; and what strangers have used up comes back with time.
@@ -11,7 +13,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use governor::clock::{Clock, MonotonicClock};
@@ -21,8 +23,15 @@ use governor::state::StateStore;
 use governor::{Quota, RateLimiter};
 use quick_cache::sync::Cache;
 use service_shell::settings::duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::users::Username;
+
+/// How long an attempt waits for others to be decided: as long as a password may wait to be hashed by default.
+const DECISION_LIMIT: Duration = Duration::from_secs(5);
+/// And when to come again after that.
+const SHORTLY: Duration = Duration::from_secs(1);
 
 /// How many names, and how many addresses, are counted at the same time: some 10 MiB. Those that are tried again and again stay,
 /// however many are tried once.
@@ -116,6 +125,8 @@ impl Default for AttemptLimits {
 pub(crate) struct TooMany {
     /// What was counted, for the log.
     what: &'static str,
+    /// Whether it is not known yet if these were guesses: nothing is wrong but that there is more to do than can be done in time.
+    pub(crate) undecided: bool,
     pub(crate) retry_after: Duration,
 }
 
@@ -135,8 +146,8 @@ struct Counts {
 #[must_use = "an attempt that was no guess is given back"]
 pub(crate) struct Attempt {
     counts: Arc<Counts>,
-    of_user: Option<u64>,
-    of_address: Option<u64>,
+    of_user: Option<Arc<State>>,
+    of_address: Option<Arc<State>>,
 }
 
 impl Attempts {
@@ -158,7 +169,7 @@ impl Attempts {
     }
 
     /// An attempt from this address.
-    pub(crate) fn from(&self, address: Option<IpAddr>) -> Result<Attempt, TooMany> {
+    pub(crate) async fn from(&self, address: Option<IpAddr>) -> Result<Attempt, TooMany> {
         let counts = &self.0;
         let mut attempt = Attempt {
             counts: Arc::clone(counts),
@@ -167,8 +178,7 @@ impl Attempts {
         };
         if let (Some(counter), Some(address)) = (&counts.of_addresses, address) {
             let key = counts.hasher.hash_one(network(address));
-            counter.count(key, "address")?;
-            attempt.of_address = Some(key);
+            attempt.of_address = Some(counter.count(key, "address").await?);
         }
         Ok(attempt)
     }
@@ -176,22 +186,25 @@ impl Attempts {
 
 impl Attempt {
     /// The same attempt as one for this user, by a stranger.
-    pub(crate) fn for_user(&mut self, name: &Username) -> Result<(), TooMany> {
+    pub(crate) async fn for_user(&mut self, name: &Username) -> Result<(), TooMany> {
         let key = self.counts.hasher.hash_one((name.as_ref(), None::<u64>));
-        self.count_user(key)
+        self.count_user(key).await
     }
 
     /// The same attempt as one for this user, by somebody at an address that the user has been at.
-    pub(crate) fn for_user_at(&mut self, name: &Username, address: IpAddr) -> Result<(), TooMany> {
+    pub(crate) async fn for_user_at(
+        &mut self,
+        name: &Username,
+        address: IpAddr,
+    ) -> Result<(), TooMany> {
         let at = Some(network(address));
         let key = self.counts.hasher.hash_one((name.as_ref(), at));
-        self.count_user(key)
+        self.count_user(key).await
     }
 
-    fn count_user(&mut self, key: u64) -> Result<(), TooMany> {
+    async fn count_user(&mut self, key: u64) -> Result<(), TooMany> {
         if let Some(counter) = &self.counts.of_users {
-            counter.count(key, "user name")?;
-            self.of_user = Some(key);
+            self.of_user = Some(counter.count(key, "user name").await?);
         }
         Ok(())
     }
@@ -203,10 +216,18 @@ impl Attempt {
             of_addresses,
             ..
         } = &*self.counts;
-        for (counter, key) in [(of_users, self.of_user), (of_addresses, self.of_address)] {
-            if let (Some(counter), Some(key)) = (counter, key) {
-                counter.give_back(key);
+        for (counter, state) in [(of_users, &self.of_user), (of_addresses, &self.of_address)] {
+            if let (Some(counter), Some(state)) = (counter, state) {
+                state.give_back(counter.each);
             }
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        for state in [&self.of_user, &self.of_address].into_iter().flatten() {
+            state.decided();
         }
     }
 }
@@ -247,18 +268,35 @@ impl Counter {
         }
     }
 
-    fn count(&self, key: u64, what: &'static str) -> Result<(), TooMany> {
-        self.limiter.check_key(&key).map_err(|not_until| TooMany {
-            what,
-            retry_after: not_until.wait_time_from(MonotonicClock.now()),
-        })
-    }
-
-    fn give_back(&self, key: u64) {
-        if let Some(state) = self.states.0.get(&key) {
-            let _ = state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |arrival| {
-                Some(arrival.saturating_sub(self.each))
-            });
+    /// Counts an attempt, and waits for others to be decided where that may make room for it.
+    async fn count(&self, key: u64, what: &'static str) -> Result<Arc<State>, TooMany> {
+        let state = self.states.of(key);
+        let deadline = Instant::now() + DECISION_LIMIT;
+        loop {
+            // From here on no decision is missed.
+            let mut decision = Box::pin(Arc::clone(&state.decisions).notified_owned());
+            decision.as_mut().enable();
+            let Err(not_until) = self.limiter.check_key(&key) else {
+                state.undecided.fetch_add(1, Ordering::AcqRel);
+                return Ok(state);
+            };
+            let retry_after = not_until.wait_time_from(MonotonicClock.now());
+            // Whoever was let in a moment ago is about to say so.
+            tokio::task::yield_now().await;
+            let undecided = state.undecided.load(Ordering::Acquire) > 0;
+            // The last of them may have given its own back since.
+            if !undecided && self.limiter.check_key(&key).is_ok() {
+                state.undecided.fetch_add(1, Ordering::AcqRel);
+                return Ok(state);
+            }
+            let decided = undecided && tokio::time::timeout_at(deadline, decision).await.is_ok();
+            if !decided {
+                return Err(TooMany {
+                    what,
+                    undecided,
+                    retry_after: if undecided { SHORTLY } else { retry_after },
+                });
+            }
         }
     }
 }
@@ -269,14 +307,46 @@ impl std::fmt::Debug for Counter {
     }
 }
 
-/// Of each key the time at which everything that was counted will have come back, in nanoseconds since the start; 0: nothing was.
-/// governor keeps its own in a map without an end.
+/// What is known of a key.
+#[derive(Debug, Default)]
+struct State {
+    /// The time at which everything that was counted will have come back, in nanoseconds since the start; 0: nothing was.
+    arrival: AtomicU64,
+    /// Attempts of which it is not known yet whether they were guesses.
+    undecided: AtomicU32,
+    decisions: Arc<Notify>,
+}
+
+impl State {
+    fn give_back(&self, each: u64) {
+        let earlier = |arrival: u64| Some(arrival.saturating_sub(each));
+        let _ = self
+            .arrival
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, earlier);
+    }
+
+    /// An attempt has come to its end. Whoever waits looks again: one of them has room, or nobody will have.
+    fn decided(&self) {
+        self.undecided.fetch_sub(1, Ordering::AcqRel);
+        self.decisions.notify_waiters();
+    }
+}
+
+/// The keys. governor keeps its own in a map without an end.
 #[derive(Clone)]
-struct States(Arc<Cache<u64, Arc<AtomicU64>>>);
+struct States(Arc<Cache<u64, Arc<State>>>);
 
 impl States {
     fn new() -> Self {
         Self(Arc::new(Cache::new(COUNTED)))
+    }
+
+    fn of(&self, key: u64) -> Arc<State> {
+        let fresh = || Ok::<_, std::convert::Infallible>(Arc::default());
+        match self.0.get_or_insert_with(&key, fresh) {
+            Ok(state) => state,
+            Err(never) => match never {},
+        }
     }
 }
 
@@ -287,16 +357,12 @@ impl StateStore for States {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let fresh = || Ok::<_, std::convert::Infallible>(Arc::default());
-        let state: Arc<AtomicU64> = match self.0.get_or_insert_with(key, fresh) {
-            Ok(state) => state,
-            Err(never) => match never {},
-        };
-        let mut before = state.load(Ordering::Acquire);
+        let state = self.of(*key);
+        let mut before = state.arrival.load(Ordering::Acquire);
         loop {
             let known = (before != 0).then(|| Nanos::from(before));
             let (decision, after) = decide(known)?;
-            match state.compare_exchange_weak(
+            match state.arrival.compare_exchange_weak(
                 before,
                 after.as_u64(),
                 Ordering::AcqRel,
@@ -311,8 +377,6 @@ impl StateStore for States {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn attempts(per_user: u32, per_address: u32) -> Attempts {
@@ -354,20 +418,20 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_given_back_was_not_counted() {
+    #[tokio::test]
+    async fn what_is_given_back_was_not_counted() {
         let attempts = attempts(3, 5);
-        let attempt = || {
-            let mut attempt = attempts.from(Some(address("192.0.2.1")))?;
-            attempt.for_user(&name("cosmo")).map(|()| attempt)
+        let attempt = async || {
+            let mut attempt = attempts.from(Some(address("192.0.2.1"))).await?;
+            attempt.for_user(&name("cosmo")).await.map(|()| attempt)
         };
         for _ in 0..100 {
-            attempt().unwrap().give_back();
+            attempt().await.unwrap().give_back();
         }
         for _ in 0..3 {
-            drop(attempt().unwrap());
+            drop(attempt().await.unwrap());
         }
-        let refused = attempt().unwrap_err();
+        let refused = attempt().await.unwrap_err();
         assert_eq!(refused.what, "user name");
         assert!(refused.retry_after > Duration::from_mins(19), "{refused:?}");
         assert!(
@@ -375,25 +439,32 @@ mod tests {
             "{refused:?}"
         );
         // The refused ones count for the address.
-        drop(attempts.from(Some(address("192.0.2.1"))).unwrap());
+        drop(attempts.from(Some(address("192.0.2.1"))).await.unwrap());
         assert_eq!(
-            attempts.from(Some(address("192.0.2.1"))).unwrap_err().what,
+            attempts
+                .from(Some(address("192.0.2.1")))
+                .await
+                .unwrap_err()
+                .what,
             "address"
         );
-        assert!(attempts.from(Some(address("192.0.2.2"))).is_ok());
-        assert!(attempts.from(None).is_ok());
+        assert!(attempts.from(Some(address("192.0.2.2"))).await.is_ok());
+        assert!(attempts.from(None).await.is_ok());
     }
 
-    #[test]
-    fn an_address_of_ones_own_has_a_count_of_its_own() {
+    #[tokio::test]
+    async fn an_address_of_ones_own_has_a_count_of_its_own() {
         let attempts = attempts(1, 100);
-        let mut attempt = attempts.from(None).unwrap();
-        attempt.for_user(&name("cosmo")).unwrap();
-        let mut attempt = attempts.from(None).unwrap();
-        assert!(attempt.for_user(&name("cosmo")).is_err());
+        let mut attempt = attempts.from(None).await.unwrap();
+        attempt.for_user(&name("cosmo")).await.unwrap();
+        drop(attempt);
+        let mut attempt = attempts.from(None).await.unwrap();
+        assert!(attempt.for_user(&name("cosmo")).await.is_err());
         let home = address("192.0.2.1");
-        assert!(attempt.for_user_at(&name("cosmo"), home).is_ok());
-        assert!(attempt.for_user_at(&name("cosmo"), home).is_err());
+        assert!(attempt.for_user_at(&name("cosmo"), home).await.is_ok());
+        drop(attempt);
+        let mut attempt = attempts.from(None).await.unwrap();
+        assert!(attempt.for_user_at(&name("cosmo"), home).await.is_err());
     }
 
     #[test]
@@ -405,41 +476,67 @@ mod tests {
         assert!(!same("192.0.2.1", "192.0.2.2"));
     }
 
-    #[test]
-    fn a_flood_of_names_takes_no_more_memory_and_does_not_make_a_guessed_one_forgotten() {
+    #[tokio::test]
+    async fn a_flood_of_names_takes_no_more_memory_and_does_not_make_a_guessed_one_forgotten() {
         let attempts = attempts(20, 1);
-        let guess = |name: &str| attempts.from(None).unwrap().for_user(&self::name(name));
+        let guess = async |name: &str| {
+            let mut attempt = attempts.from(None).await.unwrap();
+            attempt.for_user(&self::name(name)).await
+        };
         for _ in 0..20 {
-            guess("cosmo").unwrap();
+            guess("cosmo").await.unwrap();
         }
         for number in 0..300_000 {
-            let _ = guess(&format!("user{number}"));
+            let _ = guess(&format!("user{number}")).await;
             if number % 1000 == 0 {
-                assert!(guess("cosmo").is_err(), "forgotten after {number}");
+                assert!(guess("cosmo").await.is_err(), "forgotten after {number}");
             }
         }
         let counter = attempts.0.of_users.as_ref().unwrap();
         assert!(counter.states.0.len() <= COUNTED);
     }
 
-    proptest! {
-        #[test]
-        fn of_any_number_at_once_no_more_than_the_rate_get_through(count in 1u32..50, threads in 1usize..4) {
-            let attempts = attempts(count, 1);
-            let through = AtomicU64::new(0);
-            std::thread::scope(|scope| {
-                for _ in 0..threads {
-                    scope.spawn(|| {
-                        for _ in 0..=count {
-                            let mut attempt = attempts.from(None).unwrap();
-                            if attempt.for_user(&name("cosmo")).is_ok() {
-                                through.fetch_add(1, Ordering::SeqCst);
-                            }
+    #[tokio::test(flavor = "multi_thread")]
+    async fn any_number_who_know_their_password_get_in_at_once_and_of_guesses_no_more_than_may_be()
+    {
+        for (right, expected) in [(true, 200), (false, 5)] {
+            let attempts = attempts(5, 1);
+            let callers: Vec<_> = (0..200)
+                .map(|_| {
+                    let attempts = attempts.clone();
+                    tokio::spawn(async move {
+                        let mut attempt = attempts.from(None).await.unwrap();
+                        attempt.for_user(&name("cosmo")).await?;
+                        // What is looked at takes a while.
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                        if right {
+                            attempt.give_back();
                         }
-                    });
+                        Ok::<_, TooMany>(())
+                    })
+                })
+                .collect();
+            let mut through = 0;
+            for caller in callers {
+                match caller.await.unwrap() {
+                    Ok(()) => through += 1,
+                    Err(too_many) => assert!(!too_many.undecided, "{too_many:?}"),
                 }
-            });
-            prop_assert_eq!(through.into_inner(), u64::from(count));
+            }
+            assert_eq!(through, expected);
         }
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_decision_for_ever() {
+        let attempts = attempts(1, 1);
+        let mut first = attempts.from(None).await.unwrap();
+        first.for_user(&name("cosmo")).await.unwrap();
+        let mut second = attempts.from(None).await.unwrap();
+        let refused = second.for_user(&name("cosmo")).await.unwrap_err();
+        assert!(refused.undecided && refused.retry_after == SHORTLY);
+        drop(first);
+        let refused = second.for_user(&name("cosmo")).await.unwrap_err();
+        assert!(!refused.undecided);
     }
 }

@@ -197,7 +197,7 @@ impl Users {
         by: &Author,
     ) -> Result<User, RegisterError> {
         // Whether a name is taken is a guess too, so that this one counts however it ends.
-        drop(self.attempts.from(by.ip)?);
+        drop(self.attempts.from(by.ip).await?);
         if self.store.user_by_name(&username).await?.is_some() {
             return Err(RegisterError::UsernameTaken);
         }
@@ -232,6 +232,7 @@ impl Users {
             Err(
                 AuthenticateError::Hashing(HashingError::Failed) | AuthenticateError::Storage(_),
             ) => "failed",
+            Err(AuthenticateError::TooMany(too_many)) if too_many.undecided => "overloaded",
             Err(AuthenticateError::TooMany(_)) => "limited",
             // Which users there are must not be told by a counter that moves.
             Err(_) => "refused",
@@ -256,11 +257,14 @@ impl Users {
         username: Option<&Username>,
         by: &Author,
     ) -> Result<Attempt, AuthenticateError> {
-        let mut attempt = self.attempts.from(by.ip)?;
+        let mut attempt = self.attempts.from(by.ip).await?;
         let Some(username) = username else {
             return Ok(attempt);
         };
-        if let Err(too_many) = attempt.for_user(username) {
+        if let Err(too_many) = attempt.for_user(username).await {
+            if too_many.undecided {
+                return Err(too_many.into());
+            }
             // Strangers have used up their attempts. Whoever has been here before is none.
             let Some(ip) = by.ip else {
                 return Err(too_many.into());
@@ -269,7 +273,7 @@ impl Users {
             if !known.into_iter().any(|known| same_network(known, ip)) {
                 return Err(too_many.into());
             }
-            attempt.for_user_at(username, ip)?;
+            attempt.for_user_at(username, ip).await?;
         }
         Ok(attempt)
     }

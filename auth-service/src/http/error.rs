@@ -155,6 +155,11 @@ impl IntoResponse for Error {
                 Problem::new(StatusCode::NOT_FOUND, "not_found", sentence).into_response()
             }
             Self::Problem(problem) => problem.into_response(),
+            Self::TooMany(too_many) if too_many.undecided => {
+                Problem::overloaded(too_many.retry_after)
+                    .because(Arc::new(too_many))
+                    .into_response()
+            }
             Self::TooMany(too_many) => Problem::rate_limited(too_many.retry_after)
                 .because(Arc::new(too_many))
                 .into_response(),

@@ -148,7 +148,7 @@ where
     // client that is guessed at, is kept out by neither. Looking costs a hash that is no password's.
     let client = Clients::from_ref(state).authenticate(&id, &secrets).await?;
     let Some(client) = client else {
-        drop(Attempts::from_ref(state).from(ip)?);
+        drop(Attempts::from_ref(state).from(ip).await?);
         return Err(OAuthError::InvalidClient);
     };
     if let Some(log) = log {

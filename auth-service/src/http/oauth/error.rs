@@ -109,6 +109,9 @@ impl OAuthError {
             Self::TemporarilyUnavailable(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
             }
+            Self::TooMany(too_many) if too_many.undecided => {
+                (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
+            }
             // RFC 6749 knows no code for it; ours is that of the other routes.
             Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
             Self::ServerError(_) => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),

@@ -15,12 +15,17 @@ use aws_lc_rs::{constant_time, rand};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 use service_shell::metrics;
 use tokio::sync::oneshot;
 use zeroize::Zeroize;
 
 use crate::metrics::Outcomes;
 use crate::password::Password;
+
+/// On a scale to 19: with this a thread has a tenth of a core that others want.
+const HASHING_NICENESS: i32 = 10;
 
 /// A thread that has had nothing to do for this long gives its memory back.
 const IDLE: Duration = Duration::from_secs(2);
@@ -232,6 +237,7 @@ impl Passwords {
 
 /// One thread: a task after the other, with the memory kept while there is work.
 fn serve(tasks: &Receiver<Task>) {
+    make_way();
     let mut workspace = Workspace { memory: Vec::new() };
     loop {
         let task = match tasks.recv_timeout(IDLE) {
@@ -256,6 +262,15 @@ fn serve(tasks: &Receiver<Task>) {
 /// OWASP's recommendation for argon2id: 19 MiB, 2 passes, 1 lane.
 fn parameters() -> Params {
     Params::new(19 * 1024, 2, 1, Some(OUTPUT)).expect("these are parameters that argon2 allows")
+}
+
+/// Lets everything else have the core first: a hash takes a thousand times what an answer takes, and whoever waits for one does not
+/// notice. With nothing else to do it is as fast as ever.
+fn make_way() {
+    let made = setpriority_process(Some(gettid()), HASHING_NICENESS);
+    if let Err(error) = made {
+        tracing::warn!("passwords are hashed as urgently as requests are answered: {error}");
+    }
 }
 
 /// The memory of one thread, large enough for the hashes that it has met.

@@ -1,10 +1,13 @@
 //! The one writer: what shares a commit shares nothing else.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use service_shell::sqlite::{Database, DatabaseUrl, StorageError};
+use sqlx::ConnectOptions;
 use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqliteConnectOptions;
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
@@ -133,6 +136,31 @@ async fn what_was_answered_is_in_the_file_after_a_close_and_a_closed_store_says_
         Err(StorageError::NotKept(_))
     ));
     assert_eq!(numbers(&open(&folder).await).await, [1]);
+}
+
+#[tokio::test]
+async fn what_is_written_gets_into_the_file_beside_the_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(&folder).await;
+    // Who takes the file for one that nobody changes does not see the log beside it.
+    let in_file = async || {
+        let options = SqliteConnectOptions::new()
+            .filename(folder.path().join("numbers.db"))
+            .immutable(true);
+        let mut connection = options.connect().await.ok()?;
+        let count = sqlx::query_scalar("select count(*) from numbers");
+        let count: i64 = count.fetch_one(&mut connection).await.ok()?;
+        Some(count)
+    };
+    join_all((0..300).map(|number| add(&database, number, Then::Succeed))).await;
+    let started = Instant::now();
+    while in_file().await.is_none_or(|count| count < 256) {
+        assert!(started.elapsed() < Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    database.close().await;
+    assert!(!folder.path().join("numbers.db-wal").exists());
+    assert_eq!(in_file().await, Some(300));
 }
 
 #[tokio::test]

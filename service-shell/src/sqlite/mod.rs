@@ -1,6 +1,7 @@
 //! A SQLite file as a service's store: many readers, and one writer through which every change goes.
 
 mod backup;
+mod checkpoint;
 mod lock;
 mod restore;
 mod writer;
@@ -20,6 +21,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 pub use self::backup::Backup;
+use self::checkpoint::Checkpointer;
 pub use self::restore::{Prepared, Restore};
 pub use self::writer::Writer;
 use crate::files::create_folder_of;
@@ -168,7 +170,10 @@ impl Database {
         let in_use = lock::shared(setting, path)?;
         let options = options(path).journal_mode(SqliteJournalMode::Wal);
         let busy = || held(setting, path);
-        let writing = options.clone().optimize_on_close(true, None);
+        let writing = options
+            .clone()
+            .pragma("wal_autocheckpoint", checkpoint::WRITER_DOES_IT_AT)
+            .optimize_on_close(true, None);
         let mut connection = connect(&writing).await.map_err(|error| match error {
             error if is_busy(&error) => busy(),
             error if has_code(&error, NOT_A_DATABASE) => foreign(),
@@ -194,12 +199,12 @@ impl Database {
             // A statement that finds no connection within this time is answered as busy, not held for ever.
             .acquire_timeout(BUSY_TIMEOUT)
             .test_before_acquire(false)
-            .connect_with(options.read_only(true))
+            .connect_with(options.clone().read_only(true))
             .await
             .map_err(|error| unusable(format!("cannot be opened: {error}")))?;
         Ok(Self {
             readers,
-            writer: Writer::start(connection),
+            writer: Writer::start(connection, Checkpointer::start(options)),
             _in_use: Arc::new(in_use),
         })
     }

@@ -15,6 +15,7 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::StorageError;
+use super::checkpoint::Checkpointer;
 use crate::metrics;
 
 /// Changes that wait; more have to wait before they may wait.
@@ -96,13 +97,13 @@ where
 }
 
 impl Writer {
-    pub(super) fn start(connection: SqliteConnection) -> Self {
+    pub(super) fn start(connection: SqliteConnection, checkpointer: Checkpointer) -> Self {
         let (messages, receiver) = mpsc::channel(QUEUE);
         let batches = Batches {
             changes: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
             took: metrics::seconds(),
         };
-        tokio::spawn(run(connection, receiver, batches.clone()));
+        tokio::spawn(run(connection, receiver, batches.clone(), checkpointer));
         Self { messages, batches }
     }
 
@@ -158,8 +159,10 @@ async fn run(
     mut connection: SqliteConnection,
     mut messages: mpsc::Receiver<Message>,
     batches: Batches,
+    mut checkpointer: Checkpointer,
 ) {
     let mut waiting = Vec::with_capacity(BATCH);
+    let mut closed = None;
     while messages.recv_many(&mut waiting, BATCH).await > 0 {
         let mut batch = Vec::with_capacity(waiting.len());
         let mut close = None;
@@ -176,17 +179,21 @@ async fn run(
                 .changes
                 .observe(f64::from(u16::try_from(batch.len()).unwrap_or(u16::MAX)));
             batches.took.observe(started.elapsed().as_secs_f64());
+            checkpointer.written(batch.len());
         }
         for change in batch {
             change.answer(kept.clone());
         }
-        if let Some(done) = close {
-            let _ = connection.close().await;
-            let _ = done.send(());
-            return;
+        if close.is_some() {
+            closed = close;
+            break;
         }
     }
+    checkpointer.stop().await;
     let _ = connection.close().await;
+    if let Some(done) = closed {
+        let _ = done.send(());
+    }
 }
 
 /// Each change stands on a savepoint of its own: one that fails takes nothing of the others with it. After any error of
@@ -206,19 +213,27 @@ async fn commit(
     kept
 }
 
+/// What stands between two changes is sent as one: each sending is handed to the connection's thread and back again, which takes
+/// long where all cores are busy.
 async fn transaction(
     connection: &mut SqliteConnection,
     batch: &mut [Box<dyn Change>],
 ) -> sqlx::Result<()> {
-    statement(connection, "begin immediate").await?;
-    for change in batch {
-        statement(connection, "savepoint change").await?;
-        if change.make(connection).await.is_err() {
-            statement(connection, "rollback to change").await?;
-        }
-        statement(connection, "release change").await?;
+    statement(connection, "begin immediate; savepoint change").await?;
+    let mut changes = batch.iter_mut().peekable();
+    while let Some(change) = changes.next() {
+        let made = change.make(connection).await.is_ok();
+        let next = match (made, changes.peek().is_some()) {
+            (true, true) => "release change; savepoint change",
+            // Takes the savepoint with it.
+            (true, false) => "commit",
+            // The savepoint stays, for the next one.
+            (false, true) => "rollback to change",
+            (false, false) => "rollback to change; commit",
+        };
+        statement(connection, next).await?;
     }
-    statement(connection, "commit").await
+    Ok(())
 }
 
 /// Not sqlx's own transactions: they count how deep they are, and lose count when SQLite rolls back by itself.

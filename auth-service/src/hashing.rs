@@ -6,6 +6,8 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,9 @@ use crate::password::Password;
 
 /// On a scale to 19: with this a thread has a tenth of a core that others want.
 const HASHING_NICENESS: i32 = 10;
+
+/// Later nobody is asked to come again, however long the queue is.
+const LONGEST_RETRY: Duration = Duration::from_mins(1);
 
 /// A thread that has had nothing to do for this long gives its memory back.
 const IDLE: Duration = Duration::from_secs(2);
@@ -92,10 +97,33 @@ pub(crate) enum Checked {
 #[derive(Clone, Debug)]
 pub(crate) struct Passwords {
     queue: Sender<Task>,
-    deadline: Duration,
+    limits: HashingLimits,
+    pace: Pace,
     /// What the password of an absent user is checked against, so that it costs the same.
     decoy: PasswordHash,
     seen: Seen,
+}
+
+/// How long a thread takes for a password, as of late.
+#[derive(Clone, Debug, Default)]
+struct Pace(Arc<AtomicU64>);
+
+impl Pace {
+    fn learn(&self, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let mean = self.0.load(Ordering::Relaxed);
+        // Two threads that learn at once may forget one of their passwords: the next ones tell the same.
+        let mean = if mean == 0 {
+            took
+        } else {
+            mean - mean / 8 + took / 8
+        };
+        self.0.store(mean, Ordering::Relaxed);
+    }
+
+    fn mean(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
 }
 
 /// What is counted of passwords.
@@ -124,7 +152,8 @@ impl Passwords {
         let decoy = Output::new(&random::<OUTPUT>()).expect("32 bytes are a hash");
         Ok(Self {
             queue,
-            deadline: limits.deadline,
+            limits,
+            pace: Pace::default(),
             decoy: write(random_salt(), decoy),
             seen: Seen {
                 outcomes: Outcomes::of(&["hashed", "queue_full", "too_late", "failed"]),
@@ -186,51 +215,69 @@ impl Passwords {
         checked.await
     }
 
+    /// Whether one more would be refused now, because as many wait as may: to be asked before anything is done for it.
+    ///
+    /// # Errors
+    /// It would be.
+    pub(crate) fn refuse_if_full(&self) -> Result<(), HashingError> {
+        if self.queue.is_full() {
+            return Err(self.overloaded("queue_full"));
+        }
+        Ok(())
+    }
+
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Workspace) -> T + Send + 'static,
     ) -> Result<T, HashingError> {
-        let overloaded = HashingError::Overloaded {
-            retry_after: self.deadline,
-        };
         let (answer, answered) = oneshot::channel();
-        let (seen, started) = (self.seen.clone(), Instant::now());
+        let (seen, pace, started) = (self.seen.clone(), self.pace.clone(), Instant::now());
         let work = move |workspace: &mut Workspace| {
             seen.waited.observe(started.elapsed().as_secs_f64());
             // Whoever asked may have gone away meanwhile: then there is nothing to be done.
             if !answer.is_closed() {
                 let begun = Instant::now();
                 let done = work(workspace);
-                seen.took.observe(begun.elapsed().as_secs_f64());
+                let took = begun.elapsed();
+                pace.learn(took);
+                seen.took.observe(took.as_secs_f64());
                 let _ = answer.send(done);
             }
         };
+        let deadline = self.limits.deadline;
         let task = Task {
             work: Box::new(work),
-            deadline: started + self.deadline,
+            deadline: started + deadline,
         };
-        let outcomes = &self.seen.outcomes;
         match self.queue.try_send(task) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                outcomes.count("queue_full");
-                return Err(overloaded);
+                return Err(self.overloaded("queue_full"));
             }
         }
-        match tokio::time::timeout(self.deadline, answered).await {
+        match tokio::time::timeout(deadline, answered).await {
             Ok(Ok(done)) => {
-                outcomes.count("hashed");
+                self.seen.outcomes.count("hashed");
                 Ok(done)
             }
             // The thread let go of the task unanswered: it came too late, or the work panicked.
-            Ok(Err(_)) if started.elapsed() < self.deadline => {
-                outcomes.count("failed");
+            Ok(Err(_)) if started.elapsed() < deadline => {
+                self.seen.outcomes.count("failed");
                 Err(HashingError::Failed)
             }
-            Ok(Err(_)) | Err(_) => {
-                outcomes.count("too_late");
-                Err(overloaded)
-            }
+            Ok(Err(_)) | Err(_) => Err(self.overloaded("too_late")),
+        }
+    }
+
+    /// Counts one that cannot be done in time. It may come again when half of those that wait are done: until then there is less room
+    /// than others ask for, and much later the threads would have nothing to do.
+    fn overloaded(&self, outcome: &'static str) -> HashingError {
+        self.seen.outcomes.count(outcome);
+        let half = u32::try_from(self.queue.len() / 2).unwrap_or(u32::MAX);
+        let threads = u32::try_from(self.limits.concurrency.max(1)).unwrap_or(u32::MAX);
+        let retry_after = self.pace.mean().saturating_mul(half) / threads;
+        HashingError::Overloaded {
+            retry_after: retry_after.clamp(Duration::from_secs(1), LONGEST_RETRY),
         }
     }
 }
@@ -398,6 +445,8 @@ impl Default for HashingLimits {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn password(text: &str) -> Password {
@@ -481,6 +530,32 @@ mod tests {
             right >= 2 && refused >= 12 && right + refused == 16,
             "{right} right, {refused} refused"
         );
+    }
+
+    #[tokio::test]
+    async fn whoever_is_refused_may_come_again_when_half_of_the_queue_is_done() {
+        let passwords = passwords(1, 400);
+        passwords.pace.learn(Duration::from_millis(30));
+        let (open, gate) = crossbeam_channel::bounded::<()>(0);
+        let (busy, is_busy) = crossbeam_channel::bounded(0);
+        let first = passwords.run(move |_| {
+            busy.send(()).unwrap();
+            let _ = gate.recv();
+        });
+        let mut first = Box::pin(first);
+        assert_eq!(first.as_mut().now_or_never(), None);
+        is_busy.recv().unwrap();
+        assert_eq!(passwords.refuse_if_full(), Ok(()));
+        for _ in 0..400 {
+            let waiting = passwords.run(|_| ());
+            assert_eq!(waiting.now_or_never(), None);
+        }
+        let retry_after = Duration::from_secs(6);
+        let refused = HashingError::Overloaded { retry_after };
+        assert_eq!(passwords.refuse_if_full(), Err(refused));
+        assert_eq!(passwords.run(|_| ()).await, Err(refused));
+        drop(open);
+        assert_eq!(first.await, Ok(()));
     }
 
     #[tokio::test]

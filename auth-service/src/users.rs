@@ -246,6 +246,8 @@ impl Users {
         password: Password,
         by: &Author,
     ) -> Result<User, AuthenticateError> {
+        // In a storm most come to a full queue: nothing more is done for them.
+        self.passwords.refuse_if_full()?;
         let attempt = self.attempt(username.as_ref(), by).await?;
         let authenticated = self.look_up(username, password, by).await;
         attempt.counts_if_refused(authenticated)

@@ -39,6 +39,8 @@ pub(crate) fn cores() -> usize {
 pub(crate) struct AuthService {
     address: SocketAddr,
     servers: Servers,
+    /// On threads of their own, as programs of their own have them.
+    resource_servers: Servers,
     tokens: TokenConfig,
     folder: TempDir,
 }
@@ -72,6 +74,7 @@ impl AuthService {
         let service = Self {
             address,
             servers,
+            resource_servers: Servers::on_threads(cores())?,
             tokens,
             folder,
         };
@@ -119,7 +122,7 @@ impl AuthService {
             ..ResourceConfig::new(database, self.tokens.clone())
         };
         let serve = |listener, stop| resource_service::serve(config, listener, stop);
-        let address = self.servers.start(serve)?;
+        let address = self.resource_servers.start(serve)?;
         let mut connection = Connection::open(address).await?;
         let ready = b"GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
         let started = Instant::now();
@@ -132,13 +135,20 @@ impl AuthService {
 
     /// Stops the service; its files stay until the folder is dropped.
     pub(crate) async fn stop(self) -> anyhow::Result<TempDir> {
+        self.resource_servers.stop().await?;
         self.servers.stop().await?;
         Ok(self.folder)
     }
 }
 
+/// The login of the first user.
 pub(crate) fn login_request() -> String {
-    let body = format!(r#"{{"username":"{USERNAME}","password":"{PASSWORD}"}}"#);
+    login_request_of(USERNAME)
+}
+
+/// The login of a user with the password that all have.
+pub(crate) fn login_request_of(username: &str) -> String {
+    let body = format!(r#"{{"username":"{username}","password":"{PASSWORD}"}}"#);
     format!(
         "POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()

@@ -128,6 +128,20 @@ impl Connection {
 
     /// Sends a request and returns the status and the body of its answer.
     pub(crate) async fn ask(&mut self, request: &[u8]) -> anyhow::Result<(u16, &[u8])> {
+        let head = self.receive_answer(request).await?;
+        Ok((head.status, &self.received[head.bytes..]))
+    }
+
+    /// Sends a request and returns the status of its answer, and when it says to come again.
+    pub(crate) async fn ask_when(
+        &mut self,
+        request: &[u8],
+    ) -> anyhow::Result<(u16, Option<Duration>)> {
+        let head = self.receive_answer(request).await?;
+        Ok((head.status, head.retry_after))
+    }
+
+    async fn receive_answer(&mut self, request: &[u8]) -> anyhow::Result<Head> {
         self.received.clear();
         self.stream.write_all(request).await?;
         let head = loop {
@@ -139,7 +153,7 @@ impl Connection {
         while self.received.len() < head.bytes + head.body_bytes {
             self.receive().await?;
         }
-        Ok((head.status, &self.received[head.bytes..]))
+        Ok(head)
     }
 
     async fn receive(&mut self) -> anyhow::Result<()> {
@@ -159,6 +173,7 @@ struct Head {
     status: u16,
     bytes: usize,
     body_bytes: usize,
+    retry_after: Option<Duration>,
 }
 
 impl Head {
@@ -171,11 +186,13 @@ impl Head {
         let (status_line, fields) = head.split_once("\r\n").unwrap_or((head, ""));
         let status = status_line.split(' ').nth(1).unwrap_or_default();
         let status = status.parse::<u16>();
-        let length = fields.split("\r\n").find_map(|field| {
-            let (name, value) = field.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length")
-                .then(|| value.trim())
-        });
+        let value = |wanted: &str| {
+            fields.split("\r\n").find_map(|field| {
+                let (name, value) = field.split_once(':')?;
+                name.eq_ignore_ascii_case(wanted).then(|| value.trim())
+            })
+        };
+        let length = value("content-length");
         // An answer of 204 has no body, and need not say so.
         let length = length.or(status.eq(&Ok(204)).then_some("0"));
         let Some(length) = length else {
@@ -185,6 +202,9 @@ impl Head {
             status: status.with_context(|| format!("not an answer: {status_line}"))?,
             bytes: end + 4,
             body_bytes: length.parse()?,
+            retry_after: value("retry-after")
+                .map(|seconds| seconds.parse().map(Duration::from_secs))
+                .transpose()?,
         }))
     }
 }

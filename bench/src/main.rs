@@ -8,6 +8,7 @@
 mod auth;
 mod load;
 mod login;
+mod population;
 mod refresh;
 mod report;
 mod revocation;

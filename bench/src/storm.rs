@@ -1,34 +1,38 @@
 //! What a storm of logins does to everything else: refreshes and reads of profiles, at a pace of their own, before it and during
 //! it; what it does to the logins themselves, beside the bare hashing of their passwords; and the memory that it takes.
 //!
-//! Whoever is told 503 comes again after a second, as `Retry-After` asks. The load and both services are one process and share
-//! its cores: of the memory it is the growth that counts.
+//! Each who logs in is a user of their own, and whoever is told 503 comes again when `Retry-After` says. They have a thread of their
+//! own, so that nobody else waits for them but where the services do not keep them apart. The load and both services are one
+//! process and share its cores: of the memory it is the growth that counts.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{anyhow, bail};
 use shared_claims::wire::TokenPair;
-use tokio::task::JoinSet;
+use tokio::runtime::Builder;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
-use crate::auth::{AuthService, login_request, refresh_request};
+use crate::auth::{AuthService, login_request_of, refresh_request};
 use crate::load::Connection;
-use crate::login::{Memory, hash_on_all_cores};
+use crate::login::{Memory, Priority, hash_on_all_cores};
+use crate::population::{self, username};
 use crate::report::{self, Table};
 use crate::rounds::{Rounds, Turn, Waits};
 use crate::server::resident_kib;
 
 /// Callers beside the storm, each of which refreshes and reads a profile in turn, and the time from one to the next.
 const CALLERS: u32 = 8;
-const PACE: Duration = Duration::from_millis(10);
-/// What auth-service says to whoever is too many.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+const PACE: Duration = Duration::from_millis(40);
 
 pub(crate) async fn run(rounds: &Rounds, storms: &[u16]) -> anyhow::Result<()> {
     // No grace: every refresh rotates, which is the most that it can cost.
     let mut auth = AuthService::start(Duration::ZERO).await?;
+    let most = storms.iter().max().copied().unwrap_or_default();
+    population::add(&auth.database(), most.into()).await?;
     let resource = auth.start_resource_service(0).await?;
     let mut sessions = Vec::new();
     for _ in 0..CALLERS {
@@ -48,9 +52,16 @@ pub(crate) async fn run(rounds: &Rounds, storms: &[u16]) -> anyhow::Result<()> {
     });
     let storms: Vec<_> = storms.collect();
     for _ in rounds.each() {
+        let turn = rounds.turn();
+        let bare = spawn_blocking(move || hash_on_all_cores(turn, Memory::Reused, Priority::Low));
+        sessions = paced(sessions, turn).await?.0;
+        logins.add(
+            "bare hashing beside the same callers",
+            bare.await??.figures(),
+        );
         // Nobody asks meanwhile, so that the load's thread may wait for the hashing ones.
-        let mut bare = hash_on_all_cores(rounds.turn(), Memory::Reused)?;
-        logins.add("bare hashing", bare.figures());
+        let mut bare = hash_on_all_cores(rounds.turn(), Memory::Reused, Priority::Low)?;
+        logins.add("bare hashing and nothing else", bare.figures());
         for &(size, name) in &storms {
             let turn = rounds.turn();
             let storm = Storm::begin(auth.address(), size, turn);
@@ -58,7 +69,7 @@ pub(crate) async fn run(rounds: &Rounds, storms: &[u16]) -> anyhow::Result<()> {
             sessions = paced;
             of_refreshes.add(name, refreshed.figures());
             of_profiles.add(name, read.figures());
-            let mut served = storm.end(turn).await?;
+            let mut served = storm.end()?;
             if size > 0 {
                 logins.add(name, served.figures());
             }
@@ -68,7 +79,7 @@ pub(crate) async fn run(rounds: &Rounds, storms: &[u16]) -> anyhow::Result<()> {
     let mut text = format!(
         "\n{CALLERS} callers refresh and read a profile in turn, something each {PACE:?}, while so many log in again and again\n\n\
          POST /refresh, each rotating\n{}\n\nGET /profile\n{}\n\n\
-         logins that were served; the others come again after {RETRY_AFTER:?}\n{}\n\nresident memory, load included\n",
+         logins that were served; the others come again when they are told to\n{}\n\nresident memory, load included\n",
         of_refreshes.text(),
         of_profiles.text(),
         logins.text()
@@ -142,38 +153,41 @@ async fn live(
 }
 
 /// So many who log in at once, again and again.
-struct Storm(JoinSet<anyhow::Result<Waits>>);
+struct Storm(JoinHandle<anyhow::Result<Waits>>);
 
 impl Storm {
     fn begin(address: SocketAddr, size: u16, turn: Turn) -> Self {
-        let mut callers = JoinSet::new();
-        for _ in 0..size {
-            callers.spawn(log_in(address, turn));
-        }
-        Self(callers)
+        Self(thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let mut callers = JoinSet::new();
+                for number in 0..size {
+                    callers.spawn(log_in(number, address, turn));
+                }
+                let mut all = Waits::of(turn);
+                while let Some(ended) = callers.join_next().await {
+                    all.extend(ended??);
+                }
+                Ok(all)
+            })
+        }))
     }
 
-    async fn end(mut self, turn: Turn) -> anyhow::Result<Waits> {
-        let mut all = Waits::of(turn);
-        while let Some(ended) = self.0.join_next().await {
-            all.extend(ended??);
-        }
-        Ok(all)
+    fn end(self) -> anyhow::Result<Waits> {
+        self.0.join().map_err(|_| anyhow!("the storm panicked"))?
     }
 }
 
-async fn log_in(address: SocketAddr, turn: Turn) -> anyhow::Result<Waits> {
-    let (request, mut waits) = (login_request(), Waits::of(turn));
+async fn log_in(number: u16, address: SocketAddr, turn: Turn) -> anyhow::Result<Waits> {
+    let request = login_request_of(&username(number.into()));
+    let mut waits = Waits::of(turn);
     let mut connection = Connection::open(address).await?;
     while Instant::now() < turn.until {
         let asked = Instant::now();
-        let (status, _) = connection.ask(request.as_bytes()).await?;
-        match status {
-            200 => waits.add(asked),
-            status => {
-                ensure!(status == 503, "a login is answered with {status}");
-                tokio::time::sleep(RETRY_AFTER).await;
-            }
+        match connection.ask_when(request.as_bytes()).await? {
+            (200, _) => waits.add(asked),
+            (503, Some(retry_after)) => sleep_until(turn.until.min(asked + retry_after)).await,
+            (status, _) => bail!("a login is answered with {status}"),
         }
     }
     Ok(waits)

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use crate::load::Connection;
 use crate::server::Servers;
 
-const USERNAME: &str = "cosmo";
+pub(crate) const USERNAME: &str = "cosmo";
 const PASSWORD: &str = "space-corgi";
 const CLIENT_ID: &str = "resource-service";
 const CLIENT_SECRET: &str = "a-client-secret-that-is-long-enough";
@@ -49,6 +49,11 @@ impl AuthService {
     /// Starts the service with its default settings but for the grace.
     pub(crate) async fn start(grace: Duration) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("bench-").tempdir()?;
+        Self::start_in(folder, grace).await
+    }
+
+    /// Starts it in the folder of one that was stopped.
+    pub(crate) async fn start_in(folder: TempDir, grace: Duration) -> anyhow::Result<Self> {
         let secret = SharedSecret::parse(&SharedSecret::generate())?;
         let tokens = TokenConfig {
             keys: Keys {
@@ -94,13 +99,14 @@ impl AuthService {
 
     /// Logs in, and returns the request for a refresh with the session's refresh token.
     pub(crate) async fn log_in(&self) -> anyhow::Result<String> {
-        refresh_request(&self.log_in_pair().await?)
+        refresh_request(&self.log_in_pair(USERNAME).await?)
     }
 
-    /// Logs in, and returns the answer's body.
-    pub(crate) async fn log_in_pair(&self) -> anyhow::Result<Vec<u8>> {
+    /// Logs a user in, and returns the answer's body.
+    pub(crate) async fn log_in_pair(&self, username: &str) -> anyhow::Result<Vec<u8>> {
         let mut connection = Connection::open(self.address).await?;
-        let pair = connection.exchange(login_request().as_bytes()).await?;
+        let request = login_request_of(username);
+        let pair = connection.exchange(request.as_bytes()).await?;
         Ok(pair.to_vec())
     }
 
@@ -164,5 +170,19 @@ pub(crate) fn refresh_request(pair: &[u8]) -> anyhow::Result<String> {
     Ok(format!(
         "POST /refresh HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {}\r\nContent-Length: 0\r\n\r\n",
         token.expose()
+    ))
+}
+
+/// The request for the profile of the user of a pair.
+pub(crate) fn profile_request(pair: &[u8]) -> anyhow::Result<String> {
+    get_request("/profile", pair)
+}
+
+/// A request with the access token of a pair.
+pub(crate) fn get_request(path: &str, pair: &[u8]) -> anyhow::Result<String> {
+    let pair: TokenPair = serde_json::from_slice(pair).context("not a pair of tokens")?;
+    Ok(format!(
+        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {}\r\n\r\n",
+        pair.access_token.expose()
     ))
 }

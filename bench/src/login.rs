@@ -9,6 +9,7 @@ use rustix::thread::gettid;
 use tokio::time::Instant;
 
 use crate::auth::{AuthService, DEFAULT_GRACE, cores, login_request};
+use crate::bare::BareRoute;
 use crate::load::{Repeating, drive};
 use crate::report::{self, Table};
 use crate::rounds::{Rounds, Turn, Waits};
@@ -31,6 +32,7 @@ pub(crate) enum Priority {
 pub(crate) async fn run(rounds: &Rounds) -> anyhow::Result<()> {
     let service = AuthService::start(DEFAULT_GRACE).await?;
     let callers = vec![Repeating::new(&login_request()); 2 * cores()];
+    let bare = BareRoute::start()?;
     let mut table = Table::new("per second", ["p50 ms", "p99 ms"]);
     for _ in rounds.each() {
         for (name, memory) in [
@@ -38,11 +40,13 @@ pub(crate) async fn run(rounds: &Rounds) -> anyhow::Result<()> {
             ("argon2id, memory allocated", Memory::Allocated),
         ] {
             // Nobody logs in meanwhile, so that the load generator's thread may wait for the hashing ones.
-            let mut bare = hash_on_all_cores(rounds.turn(), memory, Priority::Normal)?;
-            table.add(name, bare.figures());
+            let mut hashing = hash_on_all_cores(rounds.turn(), memory, Priority::Normal)?;
+            table.add(name, hashing.figures());
         }
         let (_, mut waits) = drive(service.address(), callers.clone(), rounds.turn()).await?;
         table.add("POST /login", waits.figures());
+        let mut waits = bare.drive(callers.len(), rounds.turn()).await?;
+        table.add(BareRoute::NAME, waits.figures());
     }
     report::print(&format!(
         "\nargon2id with 19 MiB, 2 passes and 1 lane on {} threads; {} callers log in\n{}",
@@ -50,6 +54,7 @@ pub(crate) async fn run(rounds: &Rounds) -> anyhow::Result<()> {
         callers.len(),
         table.text()
     ));
+    bare.stop().await?;
     service.stop().await.map(drop)
 }
 

@@ -1,11 +1,12 @@
 //! What the services can do on this machine, each figure beside a reference taken in the same run:
-//! `cargo run --release -p bench -- route`, `-- login`, `-- refresh`, `-- storm`, `-- revocation`.
+//! `cargo run --release -p bench -- route`, `-- login`, `-- refresh`, `-- storm`, `-- scale`, `-- revocation`.
 //!
 //! No machine is quiet for long, so the variants of a table take turns in short rounds, and the table compares their
 //! medians: what slows the machine down for a while slows all of them. Everything stays on the loopback interface and
 //! ends by itself.
 
 mod auth;
+mod bare;
 mod load;
 mod login;
 mod population;
@@ -14,6 +15,7 @@ mod report;
 mod revocation;
 mod rounds;
 mod route;
+mod scale;
 mod server;
 mod storm;
 mod usual;
@@ -58,6 +60,12 @@ enum Command {
         #[arg(long, value_name = "COUNT", value_delimiter = ',', default_values_t = [64, 512], value_parser = clap::value_parser!(u16).range(1..=2000))]
         logins: Vec<u16>,
     },
+    /// What many users and sessions cost
+    Scale {
+        /// How many users, each with a session
+        #[arg(long, value_name = "COUNT", value_delimiter = ',', default_values_t = [1_000, 100_000, 1_000_000], value_parser = clap::value_parser!(u32).range(64..=10_000_000))]
+        sizes: Vec<u32>,
+    },
     /// The time from a logout to the last service's refusal, and what many ended sessions cost a service
     Revocation {
         /// Logouts, one after the other
@@ -87,6 +95,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Login => login::run(&rounds).await,
         Command::Refresh { callers } => refresh::run(&rounds, callers.into()).await,
         Command::Storm { logins } => storm::run(&rounds, &logins).await,
+        Command::Scale { sizes } => scale::run(&rounds, &sizes).await,
         Command::Revocation { logouts, services } => revocation::run(logouts, services).await,
     }
 }

@@ -13,15 +13,25 @@ use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::auth::{AuthService, DEFAULT_GRACE, refresh_request};
+use crate::auth::{AuthService, DEFAULT_GRACE, USERNAME, refresh_request};
+use crate::bare::BareRoute;
 use crate::load::{Caller, Repeating, drive};
 use crate::report::{self, Table};
 use crate::rounds::{Rounds, Turn, Waits};
 
 /// Refreshes a session, each time with the token that it was given last.
 #[derive(Debug)]
-struct Rotating {
+pub(crate) struct Rotating {
     request: String,
+}
+
+impl Rotating {
+    /// The session that a pair of tokens is of.
+    pub(crate) fn new(pair: &[u8]) -> anyhow::Result<Self> {
+        Ok(Self {
+            request: refresh_request(pair)?,
+        })
+    }
 }
 
 impl Caller for Rotating {
@@ -43,10 +53,10 @@ pub(crate) async fn run(rounds: &Rounds, callers: usize) -> anyhow::Result<()> {
     let graceful = AuthService::start(DEFAULT_GRACE).await?;
     let mut rotating = Vec::with_capacity(callers);
     for _ in 0..callers {
-        let request = strict.log_in().await?;
-        rotating.push(Rotating { request });
+        rotating.push(Rotating::new(&strict.log_in_pair(USERNAME).await?)?);
     }
 
+    let bare = BareRoute::start()?;
     let mut table = Table::new("per second", ["p50 ms", "p99 ms"]);
     for _ in rounds.each() {
         table.add(
@@ -63,11 +73,15 @@ pub(crate) async fn run(rounds: &Rounds, callers: usize) -> anyhow::Result<()> {
         let storm = vec![Repeating::new(&graceful.log_in().await?); callers];
         let (_, mut waits) = drive(graceful.address(), storm, rounds.turn()).await?;
         table.add("POST /refresh, the same token", waits.figures());
+
+        let mut waits = bare.drive(callers, rounds.turn()).await?;
+        table.add(BareRoute::NAME, waits.figures());
     }
     report::print(&format!(
         "\n{callers} callers; SQLite with synchronous=FULL and WAL\n{}",
         table.text()
     ));
+    bare.stop().await?;
     rows.connection.close().await?;
     strict.stop().await?;
     graceful.stop().await.map(drop)

@@ -11,7 +11,7 @@ use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::time::Instant;
 
-use crate::auth::{AuthService, DEFAULT_GRACE};
+use crate::auth::{AuthService, DEFAULT_GRACE, USERNAME};
 use crate::load::Connection;
 use crate::report;
 use crate::server::resident_kib;
@@ -26,7 +26,7 @@ pub(crate) async fn run(logouts: u16, services: u16) -> anyhow::Result<()> {
     let mut auth = AuthService::start(DEFAULT_GRACE).await?;
     let mut tokens = Vec::new();
     for _ in 0..logouts {
-        let pair: TokenPair = serde_json::from_slice(&auth.log_in_pair().await?)?;
+        let pair: TokenPair = serde_json::from_slice(&auth.log_in_pair(USERNAME).await?)?;
         tokens.push(pair.access_token);
     }
     let mut addresses = Vec::new();

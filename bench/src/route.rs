@@ -1,20 +1,18 @@
 //! What a small route costs: bare, protected, with all that surrounds a route of the services, and with both, which is
-//! the way of a request to a protected route short of its database.
+//! the way of a request to a protected route short of its database; and a route of resource-service, whose way it is as a whole.
 //!
 //! Client and server share the machine. By default one thread asks and one serves, so that on two cores each has one; the
 //! column `busy` says whether the server's was the slower of the two. Where it is near 100 %, the ratios are those of the
 //! servers. Where it is well below, be it that the asking thread could do no more, that there are more server threads than
 //! cores left, or that another program wanted the machine, they are nearer to 1 than they should be. The second table
-//! divides by the processor time of the server's threads alone, wherever the rest went. Both count the kernel's work for
+//! divides by the processor time of the servers' threads alone, their database's included, wherever the rest went. Both count the kernel's work for
 //! the connection as part of the route, as no server can do without it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use axum::{Json, Router};
-use serde::Serialize;
 use service_shell::limits::Limits;
 use service_shell::serve::Shell;
 use shared_claims::{
@@ -22,9 +20,10 @@ use shared_claims::{
     SessionId, SharedSecret, Signer, SigningKey, Subject, TokenId, Verifier, VerifyingKey,
     VerifyingKeys,
 };
-
 use tokio::net::TcpListener;
 
+use crate::auth::{AuthService, DEFAULT_GRACE, USERNAME, profile_request};
+use crate::bare::{self, Item};
 use crate::load::{Repeating, drive};
 use crate::report::{self, Figures, Table};
 use crate::rounds::Rounds;
@@ -36,26 +35,6 @@ pub(crate) const ISSUER: &str = "http://127.0.0.1:8001";
 pub(crate) const AUDIENCE: &str = "tokenpair";
 
 shared_claims::scopes! { ProfileRead = "profile:read" }
-
-/// What the route answers with.
-#[derive(Debug, Serialize)]
-pub(crate) struct Item {
-    id: u32,
-    name: &'static str,
-}
-
-impl Item {
-    pub(crate) fn json() -> Json<Self> {
-        Json(Self {
-            id: 4711,
-            name: "cosmo",
-        })
-    }
-}
-
-async fn bare() -> Json<Item> {
-    Item::json()
-}
 
 async fn protected(_: Caller<ProfileRead>) -> Json<Item> {
     Item::json()
@@ -78,6 +57,10 @@ pub(crate) async fn run(
         let address = servers.start(|listener, stop| serve(routes, by, listener, stop))?;
         addresses.push((name, address, request));
     }
+    let mut auth = AuthService::start(DEFAULT_GRACE).await?;
+    let resource = auth.start_resource_service(0).await?;
+    let profile = profile_request(&auth.log_in_pair(USERNAME).await?)?;
+    addresses.push(("GET /profile of resource-service", resource, profile));
     let mut by_time = Table::new("requests/s", ["p50 ms", "p99 ms", "busy %"]);
     let mut by_processor_time = Table::new("per CPU s", ["CPU µs"]);
     for _ in rounds.each() {
@@ -114,6 +97,7 @@ pub(crate) async fn run(
         by_time.text(),
         by_processor_time.text(),
     ));
+    auth.stop().await?;
     servers.stop().await
 }
 
@@ -136,15 +120,7 @@ enum By {
 
 async fn serve(routes: Router, by: By, listener: TcpListener, stop: Stop) -> anyhow::Result<()> {
     match by {
-        By::Axum => {
-            let listener = listener.tap_io(|connection| {
-                let _ = connection.set_nodelay(true);
-            });
-            let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
-            axum::serve(listener, routes)
-                .with_graceful_shutdown(stop)
-                .await?;
-        }
+        By::Axum => bare::serve(routes, listener, stop).await?,
         By::Shell => {
             let shell = Shell::new("bench", Limits::default());
             let routes = shell.around(routes, None);
@@ -155,7 +131,7 @@ async fn serve(routes: Router, by: By, listener: TcpListener, stop: Stop) -> any
 }
 
 fn variants() -> anyhow::Result<Vec<Variant>> {
-    let open = || Router::new().route("/item", get(bare));
+    let open = bare::routes;
     let closed = || Router::new().route("/item", get(protected));
     let secret = SharedSecret::parse(SECRET)?;
     let secret = (secret.signing_key(), secret.verifying_key());

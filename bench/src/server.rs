@@ -1,4 +1,4 @@
-//! Servers in this process, on threads of their own, and the processor time that those threads have had.
+//! Servers in this process, on threads of their own, and the processor time that those threads and their databases' have had.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,6 +16,8 @@ use crate::rounds::Turn;
 
 /// By this the kernel knows the servers' threads.
 const THREAD_NAME: &str = "server";
+/// And those of their databases, as sqlx names them.
+const DATABASE_THREADS: &str = "sqlx-";
 
 /// Ends when the server is to stop.
 pub(crate) type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -86,7 +88,7 @@ impl Servers {
         Ok(address)
     }
 
-    /// How much processor time the servers' threads have in the part of the turn that counts, in seconds.
+    /// How much processor time the threads of all servers, and of their databases, have in the part of the turn that counts, in seconds.
     pub(crate) async fn processor_seconds(&self, turn: Turn) -> anyhow::Result<f64> {
         tokio::time::sleep_until(turn.from).await;
         let before = processor_time()?;
@@ -133,7 +135,7 @@ fn processor_time() -> anyhow::Result<Duration> {
         let Ok(name) = fs::read_to_string(folder.join("comm")) else {
             continue;
         };
-        if name.trim_end() == THREAD_NAME {
+        if name.trim_end() == THREAD_NAME || name.starts_with(DATABASE_THREADS) {
             let counted = fs::read_to_string(folder.join("schedstat"))
                 .context("the kernel keeps no schedstat")?;
             let nanoseconds = counted.split(' ').next().unwrap_or_default().parse()?;

@@ -1,5 +1,5 @@
-//! What a storm of logins does to everything else: refreshes and reads of profiles, at a pace of their own, before it and during
-//! it; what it does to the logins themselves, beside the bare hashing of their passwords; and the memory that it takes.
+//! What a storm of logins does to everything else: refreshes, reads of profiles and a bare route, at a pace of their own, before it
+//! and during it; what it does to the logins themselves, beside the bare hashing of their passwords; and the memory that it takes.
 //!
 //! Each who logs in is a user of their own, and whoever is told 503 comes again when `Retry-After` says. They have a thread of their
 //! own, so that nobody else waits for them but where the services do not keep them apart. The load and both services are one
@@ -11,12 +11,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use shared_claims::wire::TokenPair;
 use tokio::runtime::Builder;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
-use crate::auth::{AuthService, login_request_of, refresh_request};
+use crate::auth::{AuthService, USERNAME, login_request_of, profile_request, refresh_request};
+use crate::bare::BareRoute;
 use crate::load::Connection;
 use crate::login::{Memory, Priority, hash_on_all_cores};
 use crate::population::{self, username};
@@ -24,7 +24,8 @@ use crate::report::{self, Table};
 use crate::rounds::{Rounds, Turn, Waits};
 use crate::server::resident_kib;
 
-/// Callers beside the storm, each of which refreshes and reads a profile in turn, and the time from one to the next.
+/// Callers beside the storm, each of which refreshes, reads a profile and asks a bare route in turn, and the time from one to the
+/// next.
 const CALLERS: u32 = 8;
 const PACE: Duration = Duration::from_millis(40);
 
@@ -34,16 +35,18 @@ pub(crate) async fn run(rounds: &Rounds, storms: &[u16]) -> anyhow::Result<()> {
     let most = storms.iter().max().copied().unwrap_or_default();
     population::add(&auth.database(), most.into()).await?;
     let resource = auth.start_resource_service(0).await?;
+    let bare = BareRoute::start()?;
     let mut sessions = Vec::new();
     for _ in 0..CALLERS {
         sessions.push(Session {
-            pair: auth.log_in_pair().await?,
+            pair: auth.log_in_pair(USERNAME).await?,
             auth: auth.address(),
             resource,
+            bare: bare.address,
         });
     }
-    let [mut of_refreshes, mut of_profiles, mut logins] =
-        [(); 3].map(|()| Table::new("per second", ["p50 ms", "p99 ms"]));
+    let [mut of_refreshes, mut of_profiles, mut of_bare, mut logins] =
+        [(); 4].map(|()| Table::new("per second", ["p50 ms", "p99 ms"]));
     let mut memory = Vec::new();
     // The names of the rows stay until the end of the run.
     let storms = [0].iter().chain(storms).map(|&size| {
@@ -53,22 +56,24 @@ pub(crate) async fn run(rounds: &Rounds, storms: &[u16]) -> anyhow::Result<()> {
     let storms: Vec<_> = storms.collect();
     for _ in rounds.each() {
         let turn = rounds.turn();
-        let bare = spawn_blocking(move || hash_on_all_cores(turn, Memory::Reused, Priority::Low));
+        let hashing =
+            spawn_blocking(move || hash_on_all_cores(turn, Memory::Reused, Priority::Low));
         sessions = paced(sessions, turn).await?.0;
         logins.add(
             "bare hashing beside the same callers",
-            bare.await??.figures(),
+            hashing.await??.figures(),
         );
         // Nobody asks meanwhile, so that the load's thread may wait for the hashing ones.
-        let mut bare = hash_on_all_cores(rounds.turn(), Memory::Reused, Priority::Low)?;
-        logins.add("bare hashing and nothing else", bare.figures());
+        let mut hashing = hash_on_all_cores(rounds.turn(), Memory::Reused, Priority::Low)?;
+        logins.add("bare hashing and nothing else", hashing.figures());
         for &(size, name) in &storms {
             let turn = rounds.turn();
             let storm = Storm::begin(auth.address(), size, turn);
-            let (paced, [mut refreshed, mut read]) = paced(sessions, turn).await?;
+            let (paced, [mut refreshed, mut read, mut asked]) = paced(sessions, turn).await?;
             sessions = paced;
             of_refreshes.add(name, refreshed.figures());
             of_profiles.add(name, read.figures());
+            of_bare.add(name, asked.figures());
             let mut served = storm.end()?;
             if size > 0 {
                 logins.add(name, served.figures());
@@ -77,11 +82,12 @@ pub(crate) async fn run(rounds: &Rounds, storms: &[u16]) -> anyhow::Result<()> {
         }
     }
     let mut text = format!(
-        "\n{CALLERS} callers refresh and read a profile in turn, something each {PACE:?}, while so many log in again and again\n\n\
-         POST /refresh, each rotating\n{}\n\nGET /profile\n{}\n\n\
+        "\n{CALLERS} callers refresh, read a profile and ask a bare axum route in turn, something each {PACE:?}, while so many log in again and again\n\n\
+         POST /refresh, each rotating\n{}\n\nGET /profile\n{}\n\na bare axum route\n{}\n\n\
          logins that were served; the others come again when they are told to\n{}\n\nresident memory, load included\n",
         of_refreshes.text(),
         of_profiles.text(),
+        of_bare.text(),
         logins.text()
     );
     for (size, name) in storms {
@@ -94,6 +100,7 @@ pub(crate) async fn run(rounds: &Rounds, storms: &[u16]) -> anyhow::Result<()> {
         );
     }
     report::print(&text);
+    bare.stop().await?;
     auth.stop().await.map(drop)
 }
 
@@ -102,10 +109,11 @@ struct Session {
     pair: Vec<u8>,
     auth: SocketAddr,
     resource: SocketAddr,
+    bare: SocketAddr,
 }
 
-/// Has the callers do what they do, each at its own moments, until the turn ends: refreshes and reads.
-async fn paced(sessions: Vec<Session>, turn: Turn) -> anyhow::Result<(Vec<Session>, [Waits; 2])> {
+/// Has the callers do what they do, each at its own moments, until the turn ends: refreshes, reads, and what is bare.
+async fn paced(sessions: Vec<Session>, turn: Turn) -> anyhow::Result<(Vec<Session>, [Waits; 3])> {
     let mut callers = JoinSet::new();
     for (number, session) in (0..).zip(sessions) {
         callers.spawn(live(
@@ -114,12 +122,13 @@ async fn paced(sessions: Vec<Session>, turn: Turn) -> anyhow::Result<(Vec<Sessio
             turn,
         ));
     }
-    let (mut sessions, mut all) = (Vec::new(), [Waits::of(turn), Waits::of(turn)]);
+    let (mut sessions, mut all) = (Vec::new(), [(); 3].map(|()| Waits::of(turn)));
     while let Some(ended) = callers.join_next().await {
-        let (session, [refreshed, read]) = ended??;
+        let (session, waited) = ended??;
         sessions.push(session);
-        all[0].extend(refreshed);
-        all[1].extend(read);
+        for (all, waited) in all.iter_mut().zip(waited) {
+            all.extend(waited);
+        }
     }
     Ok((sessions, all))
 }
@@ -128,28 +137,34 @@ async fn live(
     mut session: Session,
     mut next: Instant,
     turn: Turn,
-) -> anyhow::Result<(Session, [Waits; 2])> {
+) -> anyhow::Result<(Session, [Waits; 3])> {
     let mut auth = Connection::open(session.auth).await?;
     let mut resource = Connection::open(session.resource).await?;
-    let (mut refreshed, mut read) = (Waits::of(turn), Waits::of(turn));
-    while next < turn.until {
+    let mut bare = Connection::open(session.bare).await?;
+    let mut waits = [(); 3].map(|()| Waits::of(turn));
+    for kind in (0..waits.len()).cycle() {
+        if next >= turn.until {
+            break;
+        }
         sleep_until(next).await;
         // A wait begins when the request was due: what holds it up holds up its user.
-        let request = refresh_request(&session.pair)?;
-        session.pair = auth.exchange(request.as_bytes()).await?.to_vec();
-        refreshed.add(next);
-        next = (next + PACE).max(Instant::now());
-        sleep_until(next).await;
-        let pair: TokenPair = serde_json::from_slice(&session.pair)?;
-        let request = format!(
-            "GET /profile HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {}\r\n\r\n",
-            pair.access_token.expose()
-        );
-        resource.exchange(request.as_bytes()).await?;
-        read.add(next);
+        match kind {
+            0 => {
+                let request = refresh_request(&session.pair)?;
+                session.pair = auth.exchange(request.as_bytes()).await?.to_vec();
+            }
+            1 => {
+                let request = profile_request(&session.pair)?;
+                resource.exchange(request.as_bytes()).await?;
+            }
+            _ => {
+                bare.exchange(BareRoute::REQUEST.as_bytes()).await?;
+            }
+        }
+        waits[kind].add(next);
         next = (next + PACE).max(Instant::now());
     }
-    Ok((session, [refreshed, read]))
+    Ok((session, waits))
 }
 
 /// So many who log in at once, again and again.

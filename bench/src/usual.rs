@@ -20,7 +20,8 @@ use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
 use tracing::{Level, Span, info_span};
 
-use crate::route::{AUDIENCE, ISSUER, Item, SECRET};
+use crate::bare::Item;
+use crate::route::{AUDIENCE, ISSUER, SECRET};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

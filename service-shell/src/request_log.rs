@@ -1,7 +1,7 @@
 //! The one layer around every route: request id, limits, caught panics, and one line in the log.
 //!
 //! tower-http has a layer for each of these. Each boxes the future of the one below it and its trace layer opens a span
-//! per request; together they take more from a small route than verifying its token does (`docs/performance.md`).
+//! per request; together they take more from a small route than verifying its token does (`docs/evidence.md`).
 
 use std::any::Any;
 use std::convert::Infallible;

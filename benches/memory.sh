@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# What the two services hold in memory while they have nothing to do: benches/idle-memory.sh
+# What the two services hold in memory while they have nothing to do, and at the most in a storm of logins: benches/memory.sh
 #
 # Each runs in a process of its own, on a free port, with databases and a secret in a folder that is removed at the end.
 # The figures are the kernel's: VmRSS counts the program's pages in the page cache too, RssAnon only what is the
 # process's own. They are taken when both are ready, and after each of two logins and the time in which the hashing
-# threads give their memory back: twice, because an allocator may treat the second block of a size otherwise.
+# threads give their memory back: twice, because an allocator may treat the second block of a size otherwise. In a storm
+# as many log in at once as is said, each on a connection of its own; VmHWM is the most that there ever was until then.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,7 +29,7 @@ trap clean_up EXIT
 
 give_up() {
     cat "$folder"/*.log >&2 2>/dev/null || true
-    echo "idle-memory: $1" >&2
+    echo "memory: $1" >&2
     exit 1
 }
 
@@ -80,6 +81,8 @@ report() {
 "$programs/auth-service" secret generate >"$folder/secret"
 unset JWT_SECRET_KEY
 export JWT_SECRET_KEY_FILE=$folder/secret LOG_FORMAT=json RUST_LOG=info
+# They are all one user here, of whose logins no more than a hundred are looked at at the same time.
+export AUTH_LOGIN_RATE_PER_USER=off
 export AUTH_LISTEN=127.0.0.1:0 AUTH_DATABASE_URL=sqlite://$folder/auth.db
 export RESOURCE_LISTEN=127.0.0.1:0 RESOURCE_DATABASE_URL=sqlite://$folder/resource.db
 echo "$password" | "$programs/auth-service" user add "$user" >"$folder/user" 2>&1 || give_up "$(cat "$folder/user")"
@@ -87,7 +90,7 @@ start auth-service
 start resource-service
 auth=$(cat "$folder/auth-service.address") resource=$(cat "$folder/resource-service.address")
 
-echo "MiB; $(nproc) cores, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1); benches/idle-memory.sh"
+echo "MiB; $(nproc) cores, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1); benches/memory.sh"
 report "ready"
 log_in_and_look
 sleep "$idle"
@@ -95,3 +98,23 @@ report "${idle} s after a login"
 log_in_and_look
 sleep "$idle"
 report "${idle} s after another"
+
+# So many at once. One curl opens no more than 300 connections.
+storm() {
+    local left=$1 some curls=()
+    while [ "$left" -gt 0 ]; do
+        some=$((left < 256 ? left : 256)) left=$((left - 256))
+        curl --silent --parallel --parallel-immediate --parallel-max 256 --output "$folder/pairs-$left" \
+            --write-out '%{http_code}\n' "http://$auth/login?[1-$some]" -H 'Content-Type: application/json' \
+            -d "{\"username\": \"$user\", \"password\": \"$password\"}" >"$folder/codes-$left" &
+        curls+=($!)
+    done
+    wait "${curls[@]}"
+    printf '%-20s %8.1f          %s\n' "$1 log in at once" "$(awk "BEGIN { print $(in_kib "${started[0]}" VmHWM) / 1024 }")" \
+        "$(sort "$folder"/codes-* | uniq -c | awk '{ printf "%s%s: %s", sep, $2, $1; sep = ", " }')"
+    rm "$folder"/codes-*
+}
+
+printf '\n%-20s %8s          %s\n' "auth-service" VmHWM answers
+storm 64
+storm 512

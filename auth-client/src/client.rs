@@ -34,6 +34,12 @@ impl Trail {
                 .collect(),
         )
     }
+
+    pub(crate) fn along_with(&self, request: RequestBuilder) -> RequestBuilder {
+        self.0.iter().fold(request, |request, (name, value)| {
+            request.header(name, value)
+        })
+    }
 }
 
 /// Why a call has no answer.
@@ -101,16 +107,14 @@ impl ServiceClient {
         request: RequestBuilder,
         trail: &Trail,
     ) -> Result<Response, CallError> {
-        let request = trail.0.iter().fold(request, |request, (name, value)| {
-            request.header(name, value)
-        });
+        let request = trail.along_with(request);
         let again = request.try_clone();
-        let token = self.tokens.token().await?;
+        let token = self.tokens.token_for(trail).await?;
         let answer = with_token(request, &token).send().await?;
         let (StatusCode::UNAUTHORIZED, Some(again)) = (answer.status(), again) else {
             return Ok(answer);
         };
-        match self.tokens.instead_of(&token).await {
+        match self.tokens.instead_of(&token, trail).await {
             Some(token) => Ok(with_token(again, &token).send().await?),
             None => Ok(answer),
         }

@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use shared_claims::AccessToken;
 
+use crate::client::Trail;
 use crate::source::{FETCH_LIMIT, TokenSource};
 
 /// How many users' tokens an [`Exchange`] remembers an exchanged token for.
@@ -119,7 +120,7 @@ impl Issuer {
         self.0.http.clone()
     }
 
-    pub(crate) async fn fetch(&self, form: &Form) -> Result<Granted, FetchError> {
+    pub(crate) async fn fetch(&self, form: &Form, trail: &Trail) -> Result<Granted, FetchError> {
         let Connection {
             client_id,
             client_secret,
@@ -138,8 +139,9 @@ impl Issuer {
                 ("client_secret", client_secret.expose_secret()),
             ])
             .collect();
-        let answer = http
-            .post(self.endpoint("/oauth/token"))
+        let request = http.post(self.endpoint("/oauth/token"));
+        let answer = trail
+            .along_with(request)
             .form(&pairs)
             .timeout(FETCH_LIMIT)
             .send()

@@ -9,6 +9,7 @@ use futures_util::future::{BoxFuture, Shared};
 use shared_claims::AccessToken;
 
 use crate::backoff::pause;
+use crate::client::Trail;
 use crate::issuer::{FetchError, Form, Granted, Issuer};
 
 /// The longest that a call waits for a token.
@@ -67,6 +68,14 @@ impl TokenSource {
     /// # Errors
     /// There is none, and none could be fetched within [`FETCH_LIMIT`].
     pub async fn token(&self) -> Result<AccessToken, FetchError> {
+        self.token_for(&Trail::default()).await
+    }
+
+    /// The same for a request with this trail: a fetch that begins with it carries it too, whoever else waits for the token.
+    ///
+    /// # Errors
+    /// Like [`token`](Self::token).
+    pub async fn token_for(&self, trail: &Trail) -> Result<AccessToken, FetchError> {
         let fetching = {
             let (mut state, now) = (self.state(), Instant::now());
             let pausing = state.pausing(now);
@@ -74,13 +83,13 @@ impl TokenSource {
                 Some(cached) if now < cached.use_until => {
                     let token = cached.token.clone();
                     if now >= cached.renew_at && pausing.is_none() {
-                        drop(self.fetch(&mut state));
+                        drop(self.fetch(&mut state, trail));
                     }
                     return Ok(token);
                 }
                 _ => match pausing {
                     Some(last) => return Err(FetchError::Waiting(Arc::new(last))),
-                    None => self.fetch(&mut state),
+                    None => self.fetch(&mut state, trail),
                 },
             }
         };
@@ -90,14 +99,14 @@ impl TokenSource {
     /// Another token than this one, which somebody answered with 401: fetched, unless there is one already. `None`: there is
     /// no other to be had, be it that the issuer does not answer or that this one is only just issued. It stays in use then:
     /// one service that refuses it must not take it from all the others.
-    pub async fn instead_of(&self, token: &AccessToken) -> Option<AccessToken> {
+    pub async fn instead_of(&self, token: &AccessToken, trail: &Trail) -> Option<AccessToken> {
         let fetching = {
             let (mut state, now) = (self.state(), Instant::now());
             match &state.token {
                 Some(cached) if cached.token != *token => return Some(cached.token.clone()),
                 Some(cached) if now < cached.fetched_at + JUST_ISSUED => return None,
                 _ if state.pausing(now).is_some() => return None,
-                _ => self.fetch(&mut state),
+                _ => self.fetch(&mut state, trail),
             }
         };
         fetching.await.ok().filter(|fetched| fetched != token)
@@ -105,13 +114,13 @@ impl TokenSource {
 
     /// Joins the fetch that is under way, or starts one. It runs in a task of its own: a caller that goes away takes
     /// nothing from the others.
-    fn fetch(&self, state: &mut State) -> Shared<BoxFuture<'static, Outcome>> {
+    fn fetch(&self, state: &mut State, trail: &Trail) -> Shared<BoxFuture<'static, Outcome>> {
         if let Some(fetching) = &state.fetching {
             return fetching.clone();
         }
-        let source = self.clone();
+        let (source, trail) = (self.clone(), trail.clone());
         let task = tokio::spawn(async move {
-            let granted = source.0.issuer.fetch(&source.0.form).await;
+            let granted = source.0.issuer.fetch(&source.0.form, &trail).await;
             source.state().settle(granted, Instant::now())
         });
         let fetching = async move { task.await.unwrap_or(Err(FetchError::Status(500))) }

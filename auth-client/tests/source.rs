@@ -1,8 +1,8 @@
 //! A source of tokens against an issuer that is well, slow, broken, or away.
 #![expect(clippy::unwrap_used, reason = "to panic is how a test fails")]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use auth_client::{CallError, FETCH_LIMIT, FetchError, Issuer, ServiceClient, TokenSource, Trail};
@@ -27,6 +27,8 @@ struct Inner {
     delay_ms: AtomicU64,
     lifetime: AtomicU64,
     of_another_type: AtomicBool,
+    /// What the last request for a token came with.
+    trail: Mutex<String>,
 }
 
 impl Fake {
@@ -67,7 +69,17 @@ impl Fake {
     }
 }
 
-async fn issue(State(Fake(fake)): State<Fake>) -> Response {
+fn trail(headers: &HeaderMap) -> String {
+    let header = |name: &str| {
+        headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    };
+    format!("{} {}", header("x-request-id"), header("traceparent"))
+}
+
+async fn issue(State(Fake(fake)): State<Fake>, headers: HeaderMap) -> Response {
+    *fake.trail.lock().unwrap() = trail(&headers);
     let number = fake.asked.fetch_add(1, Ordering::SeqCst) + 1;
     tokio::time::sleep(Duration::from_millis(fake.delay_ms.load(Ordering::SeqCst))).await;
     let status =
@@ -85,22 +97,16 @@ async fn issue(State(Fake(fake)): State<Fake>) -> Response {
 
 async fn stock(State(fake): State<Fake>, headers: HeaderMap) -> Response {
     fake.0.called.fetch_add(1, Ordering::SeqCst);
-    let header = |name: &str| {
-        headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
-            .to_owned()
-    };
-    let status = if header("authorization") == format!("Bearer token-{}", fake.asked()) {
+    let token = format!("Bearer token-{}", fake.asked());
+    let status = if headers
+        .get("authorization")
+        .is_some_and(|sent| *sent == *token)
+    {
         StatusCode::OK
     } else {
         StatusCode::UNAUTHORIZED
     };
-    (
-        status,
-        format!("{} {}", header("x-request-id"), header("traceparent")),
-    )
-        .into_response()
+    (status, trail(&headers)).into_response()
 }
 
 #[tokio::test]
@@ -214,8 +220,8 @@ async fn a_refusal_is_told_by_its_code_and_no_error_shows_the_secret() {
 }
 
 #[tokio::test]
-async fn a_call_carries_the_token_and_the_trail() {
-    let (_fake, server, source) = Fake::start().await;
+async fn a_call_carries_the_token_and_the_trail_and_so_does_the_fetch_of_its_token() {
+    let (fake, server, source) = Fake::start().await;
     let client = ServiceClient::new(source);
     let mut headers = HeaderMap::new();
     headers.insert("x-request-id", "abc".parse().unwrap());
@@ -228,6 +234,7 @@ async fn a_call_carries_the_token_and_the_trail() {
         .unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.text().await.unwrap(), "abc 00-1-2-01");
+    assert_eq!(*fake.0.trail.lock().unwrap(), "abc 00-1-2-01");
 }
 
 #[tokio::test]

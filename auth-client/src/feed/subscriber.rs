@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::events::{EventReader, ServerEvent};
 use super::{FEED_SCOPE, FeedOptions, FeedStatus};
 use crate::backoff::pause;
+use crate::client::Trail;
 use crate::issuer::{FetchError, Issuer, with_token};
 use crate::source::TokenSource;
 
@@ -166,7 +167,7 @@ impl Subscriber {
             StatusCode::OK => Ok(answer),
             StatusCode::UNAUTHORIZED => {
                 // The next attempt has another, if there is one.
-                self.tokens.instead_of(&token).await;
+                self.tokens.instead_of(&token, &Trail::default()).await;
                 Err("auth-service does not take this service's token".to_owned())
             }
             StatusCode::FORBIDDEN => Err(lacks_scope()),

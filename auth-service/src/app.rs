@@ -122,7 +122,7 @@ impl AppState {
             access_token_expires,
             clock: config.clock.clone(),
         };
-        let shell = Shell::new("auth-service", config.limits);
+        let shell = Shell::tracing("auth-service", config.limits, config.traces.as_ref());
         let users = Users::new(
             store.clone(),
             passwords.clone(),

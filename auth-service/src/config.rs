@@ -12,6 +12,7 @@ use service_shell::limits::{LimitSettings, Limits};
 use service_shell::settings::{SettingError, address, count, duration, lifetime, switch};
 use service_shell::sqlite::DatabaseUrl;
 use service_shell::tokens::{TokenConfig, TokenSettings};
+use service_shell::traces::TraceExport;
 use shared_claims::{Clock, Scope};
 
 pub use crate::attempts::{AttemptLimits, Limit, Rate};
@@ -198,6 +199,8 @@ pub struct Config {
     pub bootstrap: Bootstrap,
     /// Where the metrics are answered for; without, where everything else is.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where spans of the requests are sent; without, nowhere.
+    pub traces: Option<TraceExport>,
     /// What clients may take.
     pub limits: Limits,
     /// Subscribers of the revocation feed at the same time.
@@ -238,6 +241,7 @@ impl Config {
             cookie_secure: true,
             bootstrap: Bootstrap::default(),
             metrics_listen: None,
+            traces: None,
             limits: Limits::default(),
             most_subscribers: 1000,
             clock: Clock::system(),
@@ -322,6 +326,7 @@ impl AuthSettings {
                 .map_or_else(|| Ok(Bootstrap::default()), |file| Bootstrap::read(&file))?,
             tokens,
             metrics_listen: None,
+            traces: None,
             limits,
             most_subscribers: self.auth_max_subscribers,
             clock: Clock::system(),

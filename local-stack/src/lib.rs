@@ -19,6 +19,7 @@ use service_shell::limits::LimitSettings;
 use service_shell::settings::{self, LogSettings};
 use service_shell::sqlite::DatabaseUrl;
 use service_shell::tokens::TokenSettings;
+use service_shell::traces::TraceSettings;
 use service_shell::{health, logging, serve};
 use tokio::sync::watch;
 
@@ -56,6 +57,8 @@ pub struct Cli {
     cors: CorsSettings,
     #[command(flatten)]
     limits: LimitSettings,
+    #[command(flatten)]
+    traces: TraceSettings,
     #[command(flatten)]
     logs: LogSettings,
 }
@@ -122,7 +125,9 @@ pub async fn run(mut cli: Cli, given: &ArgMatches) -> anyhow::Result<()> {
         cli.resource.resource_client_id = Some(account.to_owned());
         cli.resource.resource_client_secret_file = Some(secret);
     }
-    let resource = cli.resource.resolve(cli.tokens, cli.cors, &cli.limits)?;
+    let mut resource = cli.resource.resolve(cli.tokens, cli.cors, &cli.limits)?;
+    auth.traces = cli.traces.resolve();
+    resource.traces.clone_from(&auth.traces);
 
     let stop = serve::stop_signal()?;
     let (stopping, stopped) = watch::channel(false);

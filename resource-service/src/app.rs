@@ -130,7 +130,7 @@ impl AppState {
                 .await;
         });
         let profiles = Profiles::new(store.clone(), config.clock.clone());
-        let shell = Shell::new("resource-service", config.limits);
+        let shell = Shell::tracing("resource-service", config.limits, config.traces.as_ref());
         let fetched = Fetched(issuer_keys.map(Arc::new));
         let feed = Feed(subscription.map(Arc::new));
         let seen = (verifier.clone(), fetched.clone(), feed.clone());

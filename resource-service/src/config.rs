@@ -14,6 +14,7 @@ use service_shell::limits::{LimitSettings, Limits};
 use service_shell::settings::{SettingError, address, secret, web_address};
 use service_shell::sqlite::DatabaseUrl;
 use service_shell::tokens::{TokenConfig, TokenSettings};
+use service_shell::traces::TraceExport;
 use shared_claims::Clock;
 
 /// Settings of resource-service alone.
@@ -123,6 +124,8 @@ pub struct Config {
     pub auth_public_url: Url,
     /// Where the metrics are answered for; without, where everything else is.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where spans of the requests are sent; without, nowhere.
+    pub traces: Option<TraceExport>,
     /// What clients may take.
     pub limits: Limits,
     /// Where the time comes from.
@@ -159,6 +162,7 @@ impl Config {
             allowed_origins: AllowedOrigins::default(),
             auth_public_url: web_address("http://127.0.0.1:8001").expect("it is an address"),
             metrics_listen: None,
+            traces: None,
             limits: Limits::default(),
             clock: Clock::system(),
         }

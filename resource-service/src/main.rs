@@ -10,6 +10,7 @@ use service_shell::limits::LimitSettings;
 use service_shell::metrics::MetricsSettings;
 use service_shell::settings::{self, LogSettings};
 use service_shell::tokens::TokenSettings;
+use service_shell::traces::TraceSettings;
 use service_shell::{health, logging, serve};
 
 /// Holds the data, and verifies access tokens by itself
@@ -33,6 +34,8 @@ struct Cli {
     limits: LimitSettings,
     #[command(flatten)]
     metrics: MetricsSettings,
+    #[command(flatten)]
+    traces: TraceSettings,
     #[command(flatten)]
     logs: LogSettings,
 }
@@ -64,6 +67,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             let listen = cli.resource.resource_listen;
             let mut config = cli.resource.resolve(cli.tokens, cli.cors, &cli.limits)?;
             config.metrics_listen = cli.metrics.metrics_listen;
+            config.traces = cli.traces.resolve();
             let listener = serve::listen("RESOURCE_LISTEN", listen).await?;
             resource_service::serve(config, listener, serve::stop_signal()?).await
         }

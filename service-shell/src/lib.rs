@@ -18,3 +18,5 @@ pub mod serve;
 pub mod settings;
 pub mod sqlite;
 pub mod tokens;
+mod trace_context;
+pub mod traces;

@@ -212,7 +212,7 @@ impl RequestMetrics {
     }
 }
 
-fn known(method: &Method) -> &'static str {
+pub(crate) fn known(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",

@@ -29,6 +29,8 @@ use crate::client_body::ClientBody;
 use crate::limits::{InFlight, Limits};
 use crate::metrics::RequestMetrics;
 use crate::problem::Problem;
+use crate::trace_context::TraceParent;
+use crate::traces::{Begun, Said, SpanCounts, Spans, TraceExport};
 
 /// What a request is found by in the logs of all services that had to do with it.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -50,18 +52,25 @@ struct Around {
     limits: Limits,
     in_flight: InFlight,
     requests: RequestMetrics,
+    /// Where spans are sent, if they are.
+    spans: Option<Spans>,
+    span_counts: SpanCounts,
     stopping: AtomicBool,
 }
 
 impl RequestLog {
     /// For a service of this name.
     #[must_use]
-    pub fn new(service: &'static str, limits: Limits) -> Self {
+    pub(crate) fn new(service: &'static str, limits: Limits, traces: Option<&TraceExport>) -> Self {
+        let span_counts = SpanCounts::new();
+        let start = |export| Spans::start(service, export, span_counts.clone());
         Self(Arc::new(Around {
             service,
             limits,
             in_flight: InFlight::at_most(limits.in_flight),
             requests: RequestMetrics::new(),
+            spans: traces.map(start),
+            span_counts,
             stopping: AtomicBool::new(false),
         }))
     }
@@ -75,10 +84,18 @@ impl RequestLog {
         self.0.stopping.load(Ordering::Relaxed)
     }
 
+    /// Sends the spans that are left, within a limit.
+    pub(crate) async fn stop_spans(&self) {
+        if let Some(spans) = &self.0.spans {
+            spans.stop().await;
+        }
+    }
+
     /// Makes known what is counted of requests.
     pub fn expose(&self, registry: &mut Registry) {
         self.0.requests.expose(registry);
         self.0.in_flight.expose(registry);
+        self.0.span_counts.expose(registry);
     }
 }
 
@@ -164,11 +181,23 @@ struct Line {
     method: Method,
     route: Option<MatchedPath>,
     caller: CallerLog,
+    /// Where the request is in a trace, if it is in one: at our own span, or else where it came from.
+    place: Option<TraceParent>,
+    span: Option<Begun>,
     answered: bool,
 }
 
 impl Line {
     fn begin(around: Arc<Around>, request: &mut Request) -> Self {
+        let mut place = TraceParent::take(request.headers_mut());
+        let span = match &around.spans {
+            Some(spans) if !may_always_run(request) => {
+                let span = spans.begin(place.as_ref());
+                place = Some(span.hand_on(request.headers_mut()));
+                Some(span)
+            }
+            _ => None,
+        };
         let line = Self {
             around,
             started: Instant::now(),
@@ -176,6 +205,8 @@ impl Line {
             method: request.method().clone(),
             route: request.extensions().get::<MatchedPath>().cloned(),
             caller: CallerLog::default(),
+            place,
+            span,
             answered: false,
         };
         request.extensions_mut().insert(line.caller.clone());
@@ -202,12 +233,25 @@ impl Line {
         let route = self.route.as_ref();
         let requests = &self.around.requests;
         requests.answered(&self.method, route, status, took);
+        if let (Some(spans), Some(span)) = (&self.around.spans, self.span) {
+            spans.end(span, || Said {
+                method: self.method.clone(),
+                route: self.route.clone(),
+                status,
+                took,
+                request_id: self.id.clone(),
+                caller: self.caller.clone(),
+            });
+        }
+        let place = self.place.as_ref();
         let caller = self.caller.caller();
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
                     service = self.around.service,
                     request_id = self.id.to_str().unwrap_or_default(),
+                    trace_id = place.map(TraceParent::trace_id),
+                    span_id = self.span.and(place).map(TraceParent::span_id),
                     method = self.method.as_str(),
                     route = route.map_or("none", MatchedPath::as_str),
                     status = status.as_u16(),

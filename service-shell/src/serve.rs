@@ -16,6 +16,7 @@ use crate::limits::Limits;
 use crate::problem::Problem;
 use crate::request_log::RequestLog;
 use crate::settings::SettingError;
+use crate::traces::TraceExport;
 use crate::{connections, problem};
 
 /// Listens on the address of this setting.
@@ -75,8 +76,17 @@ impl Shell {
     /// For a service of this name.
     #[must_use]
     pub fn new(service: &'static str, limits: Limits) -> Self {
+        Self::tracing(service, limits, None)
+    }
+
+    /// For a service of this name, of whose requests spans are sent, if it is said where to. For that a runtime must be there.
+    ///
+    /// # Panics
+    /// When the system's TLS cannot be set up.
+    #[must_use]
+    pub fn tracing(service: &'static str, limits: Limits, traces: Option<&TraceExport>) -> Self {
         Self {
-            log: RequestLog::new(service, limits),
+            log: RequestLog::new(service, limits, traces),
             limits,
             connections: Connections::at_most(limits.connections),
         }
@@ -134,7 +144,7 @@ impl Shell {
     }
 
     /// Serves the routes, and others aside from them at an address of their own, until `shutdown` ends, and then the requests
-    /// that are running, within a limit.
+    /// that are running, within a limit. Spans that are left are sent then, within two seconds.
     pub async fn serve(
         &self,
         (routes, listener): (Router, TcpListener),
@@ -159,5 +169,6 @@ impl Shell {
             connections::serve(routes, listener, self.limits, connections, stopped).await;
         };
         tokio::join!(served, aside);
+        self.log.stop_spans().await;
     }
 }

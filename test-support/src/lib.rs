@@ -9,6 +9,7 @@
 )]
 
 mod client;
+mod collector;
 pub mod compose;
 pub mod program;
 mod raw;
@@ -16,6 +17,7 @@ mod server;
 pub mod tokens;
 
 pub use client::{Client, Reply};
+pub use collector::{Collector, TakenSpan};
 pub use raw::{Raw, RawAnswer};
 pub use server::{Server, token_config};
 

@@ -17,6 +17,7 @@ use service_shell::limits::LimitSettings;
 use service_shell::metrics::MetricsSettings;
 use service_shell::settings::LogSettings;
 use service_shell::tokens::TokenSettings;
+use service_shell::traces::TraceSettings;
 use service_shell::{health, logging, serve};
 use tokio::net::TcpListener;
 
@@ -56,6 +57,8 @@ pub struct Cli {
     limits: LimitSettings,
     #[command(flatten)]
     metrics: MetricsSettings,
+    #[command(flatten)]
+    traces: TraceSettings,
     #[command(flatten)]
     logs: LogSettings,
 }
@@ -103,6 +106,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
                 cli.auth
                     .resolve(cli.store, cli.tokens, pairs, cli.cors, &cli.limits)?;
             config.metrics_listen = cli.metrics.metrics_listen;
+            config.traces = cli.traces.resolve();
             let listener: TcpListener = serve::listen("AUTH_LISTEN", listen).await?;
             crate::serve(config, listener, serve::stop_signal()?).await
         }

@@ -325,6 +325,13 @@ fn choices_must_be_one_of_those_there_are() {
         ("HTTP_STOP_LIMIT", "-1s", "from 0s to 10m"),
         ("AUTH_MAX_SUBSCRIBERS", "0", "from 1 to"),
         ("METRICS_LISTEN", "9001", "an address and a port"),
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "collector:4317",
+            "an address like http://",
+        ),
+        ("OTEL_TRACES_SAMPLER_ARG", "1.5", "from 0 to 1"),
+        ("OTEL_TRACES_SAMPLER_ARG", "NaN", "from 0 to 1"),
     ] {
         start_with(&[(setting, value)]).refuses(&[setting, right]);
     }
@@ -384,6 +391,8 @@ fn help_lists_every_setting_with_its_default_and_no_value_of_a_secret() {
         ("AUTH_SESSION_MAX_AGE", "30d"),
         ("AUTH_COOKIE_SECURE", "on"),
         ("CORS_ALLOWED_ORIGINS", "none"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "none, and no span is made"),
+        ("OTEL_TRACES_SAMPLER_ARG", "1"),
         ("LOG_FORMAT", "pretty on a terminal, else json"),
         ("RUST_LOG", "info"),
     ] {

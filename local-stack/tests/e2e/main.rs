@@ -15,3 +15,4 @@ mod log;
 mod metrics;
 mod revocation;
 mod stack;
+mod traces;

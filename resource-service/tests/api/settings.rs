@@ -30,6 +30,8 @@ fn settings_that_cannot_be_used_stop_the_start_with_one_line() {
         ("LOG_FORMAT", "xml"),
         ("CORS_ALLOWED_ORIGINS", "https://app.example.com/"),
         ("AUTH_PUBLIC_URL", "auth"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector"),
+        ("OTEL_TRACES_SAMPLER_ARG", "all"),
     ] {
         let program = resource_service(&folder)
             .setting("JWT_SECRET_KEY", SECRET)
@@ -56,6 +58,8 @@ fn help_lists_every_setting_with_its_default() {
         ("RESOURCE_LISTEN", "127.0.0.1:8002"),
         ("RESOURCE_DATABASE_URL", "sqlite://data/resource.db"),
         ("CORS_ALLOWED_ORIGINS", "none"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "none, and no span is made"),
+        ("OTEL_TRACES_SAMPLER_ARG", "1"),
         ("LOG_FORMAT", "pretty on a terminal"),
         ("RUST_LOG", "info"),
     ] {

@@ -42,7 +42,7 @@ const REFUSALS: usize = 64;
 
 /// The same shape as any other error. It is written before anything is read.
 const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
-    connection: close\r\ncontent-length: 74\r\n\r\n\
+    cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\ncontent-length: 74\r\n\r\n\
     {\"code\":\"overloaded\",\"msg\":\"The service is overloaded, try again shortly\"}";
 
 /// The connections that there are. Clones count together.

@@ -1,6 +1,7 @@
 //! What every service of the workspace does the same way around its routes: settings, logs, one line and one id per
 //! request, bodies in and errors out, health, start and stop. What a service is *for* is not in here.
 
+mod answer_headers;
 pub mod body;
 pub mod client_body;
 mod connections;

@@ -3,7 +3,7 @@
 use axum::routing::get;
 use axum::{Json, Router};
 use http::HeaderValue;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY};
 use shared_claims::wire::ErrorBody;
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::Operation;
@@ -21,6 +21,9 @@ const STYLE: &str = include_str!("../docs-page/docs.css");
 const SCRIPT: &str = include_str!("../docs-page/docs.js");
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
+
+/// Kept only as long as it is asked for again each time: the next version has another page and another document.
+const UNCHANGED: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// What a route that asks for an access token answers when there is none, or one that does not do.
 #[derive(IntoResponses)]
@@ -68,15 +71,16 @@ pub fn documented<S: Clone + Send + Sync + 'static>(
         get(async move || {
             let headers = [
                 (CONTENT_TYPE, HeaderValue::from_static(kind)),
-                (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-                (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+                (CACHE_CONTROL, UNCHANGED),
+                (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
                 (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
             ];
             (headers, text)
         })
     };
+    let document = async move || ([(CACHE_CONTROL, UNCHANGED)], Json(document.clone()));
     routes
-        .route("/openapi.json", get(async move || Json(document.clone())))
+        .route("/openapi.json", get(document))
         .route("/docs", asset("text/html; charset=utf-8", HTML))
         .route("/docs/docs.css", asset("text/css; charset=utf-8", STYLE))
         .route(

@@ -1,4 +1,4 @@
-//! The one layer around every route: request id, limits, caught panics, and one line in the log.
+//! The one layer around every route: request id, limits, caught panics, headers of every answer, and one line in the log.
 //!
 //! tower-http has a layer for each of these. Each boxes the future of the one below it and its trace layer opens a span
 //! per request; together they take more from a small route than verifying its token does (`docs/evidence.md`).
@@ -25,6 +25,7 @@ use shared_claims::extract::{CallerLog, Cause};
 use tower::{Layer, Service};
 use uuid::Uuid;
 
+use crate::answer_headers;
 use crate::client_body::ClientBody;
 use crate::limits::{InFlight, Limits};
 use crate::metrics::RequestMetrics;
@@ -215,6 +216,7 @@ impl Line {
 
     fn end(mut self, mut response: Response) -> Response {
         let headers = response.headers_mut();
+        answer_headers::complete(headers);
         headers.insert(X_REQUEST_ID, self.id.clone());
         if self.around.stopping.load(Ordering::Relaxed) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));

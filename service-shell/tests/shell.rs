@@ -25,6 +25,10 @@ async fn start_for_pages_of(origins: &[&str]) -> Server {
         .collect();
     let routes = Router::new()
         .route("/well", get(async || "well"))
+        .route(
+            "/kept",
+            get(async || ([("cache-control", "public, max-age=300")], "kept")),
+        )
         .route("/busy", get(async || Problem::overloaded(SECOND)))
         .route(
             "/panics",
@@ -57,6 +61,26 @@ async fn a_panic_is_a_500_without_detail_and_the_process_lives() {
     }
     server.client().get("/well").await.has_status(200);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn no_answer_is_taken_for_another_type_or_kept_unless_its_route_says_so() {
+    let server = start().await;
+    for (path, status, caching) in [
+        ("/well", 200, "no-store"),
+        ("/kept", 200, "public, max-age=300"),
+        ("/busy", 503, "no-store"),
+        ("/panics", 500, "no-store"),
+        ("/nothing", 404, "no-store"),
+    ] {
+        let reply = server.client().get(path).await.has_status(status);
+        assert_eq!(reply.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(reply.header("cache-control"), caching, "{path}");
+    }
+    let request = server.client().request(&Method::DELETE, "/well");
+    let reply = Reply::to(request).await.is(405, "method_not_allowed");
+    assert_eq!(reply.header("x-content-type-options"), "nosniff");
+    assert_eq!(reply.header("cache-control"), "no-store");
 }
 
 async fn preflight(client: &Client, path: &str, origin: &str) -> Reply {

@@ -29,6 +29,12 @@ pub struct RawAnswer {
 }
 
 impl RawAnswer {
+    /// Whether it has this line among its headers.
+    #[must_use]
+    pub fn has(&self, header: &str) -> bool {
+        self.head.lines().skip(1).any(|line| line == header)
+    }
+
     /// Asserts an error: its status and its code, in the one shape.
     #[track_caller]
     pub fn is(self, status: u16, code: &str) -> Self {

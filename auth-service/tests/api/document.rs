@@ -73,9 +73,11 @@ async fn the_page_to_try_it_is_made_of_what_is_served_here() {
         page.header("content-security-policy")
             .starts_with("default-src 'none'")
     );
+    assert_eq!(page.header("referrer-policy"), "no-referrer");
     for asset in ["/docs/docs.css", "/docs/docs.js", "/openapi.json"] {
         assert!(page.text.contains(&format!("\"{asset}\"")), "{asset}");
-        stack.client.get(asset).await.has_status(200);
+        let answer = stack.client.get(asset).await.has_status(200);
+        assert_eq!(answer.header("cache-control"), "no-cache", "{asset}");
     }
     assert!(!page.text.contains("://"), "nothing comes from elsewhere");
 }

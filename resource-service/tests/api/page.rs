@@ -21,6 +21,7 @@ async fn the_page_and_all_that_it_is_made_of_are_served_here() {
         assert!(link.starts_with('/'), "{link}");
         let asset = stack.client.get(link).await.has_status(200);
         assert_eq!(asset.header("x-content-type-options"), "nosniff");
+        assert_eq!(asset.header("cache-control"), "no-cache");
         assert!(!asset.text.is_empty());
     }
     let client = stack.client.get("/page/tokenpair.js").await;

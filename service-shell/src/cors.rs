@@ -1,14 +1,20 @@
 //! Pages of other origins: whose may call, and what they may read of an answer (the CORS protocol of the Fetch standard).
 
+use std::convert::Infallible;
+use std::future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
 use clap::Args;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use reqwest::Url;
+use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::CorsLayer;
 
+use crate::problem::Problem;
 use crate::request_log::X_REQUEST_ID;
 
 /// How long a browser may rely on a preflight's answer: as long as any browser does.
@@ -164,6 +170,50 @@ impl AllowedOrigins {
     #[must_use]
     pub fn layer_with_cookies(&self) -> Option<CorsLayer> {
         Some(self.layer()?.allow_credentials(true))
+    }
+}
+
+/// Who may read what is answered without the routes, and so without the layer that is around them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Readers(Option<Arc<CorsLayer>>);
+
+impl Readers {
+    pub(crate) fn new(cors: Option<CorsLayer>) -> Self {
+        Self(cors.map(Arc::new))
+    }
+
+    /// Remembers the page that a request comes from, if it comes from one.
+    pub(crate) fn asker(&self, request: &Request) -> Asker {
+        let page = self.0.as_ref().and_then(|cors| {
+            let origin = request.headers().get(ORIGIN)?.clone();
+            Some((Arc::clone(cors), request.method().clone(), origin))
+        });
+        Asker(page)
+    }
+}
+
+/// The page that a request comes from.
+#[derive(Debug)]
+pub(crate) struct Asker(Option<(Arc<CorsLayer>, Method, HeaderValue)>);
+
+impl Asker {
+    /// The answer to the request, for the page to read if it may. A preflight asks for nothing else, and is answered: the request
+    /// that it is for meets the same trouble, and then the page sees which.
+    pub(crate) async fn answer(self, problem: Problem) -> Response {
+        let answer = problem.into_response();
+        let Some((cors, method, origin)) = self.0 else {
+            return answer;
+        };
+        let mut request = http::Request::new(());
+        *request.method_mut() = method;
+        request.headers_mut().insert(ORIGIN, origin);
+        let mut answer = Some(answer);
+        let once = move |_| future::ready(Ok::<_, Infallible>(answer.take().unwrap_or_default()));
+        let answering = cors.layer(service_fn(once));
+        match answering.oneshot(request).await {
+            Ok(answer) => answer,
+            Err(never) => match never {},
+        }
     }
 }
 

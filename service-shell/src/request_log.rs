@@ -7,7 +7,6 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt::Write;
-use std::future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures_util::FutureExt;
 use http::header::CONNECTION;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -27,6 +26,7 @@ use uuid::Uuid;
 
 use crate::answer_headers;
 use crate::client_body::ClientBody;
+use crate::cors::Readers;
 use crate::limits::{InFlight, Limits};
 use crate::metrics::RequestMetrics;
 use crate::problem::Problem;
@@ -44,7 +44,10 @@ const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// Puts [`Logged`] around a router's routes.
 #[derive(Clone, Debug)]
-pub struct RequestLog(Arc<Around>);
+pub struct RequestLog {
+    around: Arc<Around>,
+    readers: Readers,
+}
 
 #[derive(Debug)]
 struct Around {
@@ -65,7 +68,7 @@ impl RequestLog {
     pub(crate) fn new(service: &'static str, limits: Limits, traces: Option<&TraceExport>) -> Self {
         let span_counts = SpanCounts::new();
         let start = |export| Spans::start(service, export, span_counts.clone());
-        Self(Arc::new(Around {
+        let around = Around {
             service,
             limits,
             in_flight: InFlight::at_most(limits.in_flight),
@@ -73,30 +76,39 @@ impl RequestLog {
             spans: traces.map(start),
             span_counts,
             stopping: AtomicBool::new(false),
-        }))
+        };
+        Self {
+            around: Arc::new(around),
+            readers: Readers::default(),
+        }
+    }
+
+    /// Lets these read what it answers by itself.
+    pub(crate) fn with_readers(self, readers: Readers) -> Self {
+        Self { readers, ..self }
     }
 
     /// From now on every answer closes its connection: whoever has another request finds another service.
     pub(crate) fn stop(&self) {
-        self.0.stopping.store(true, Ordering::Relaxed);
+        self.around.stopping.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.0.stopping.load(Ordering::Relaxed)
+        self.around.stopping.load(Ordering::Relaxed)
     }
 
     /// Sends the spans that are left, within a limit.
     pub(crate) async fn stop_spans(&self) {
-        if let Some(spans) = &self.0.spans {
+        if let Some(spans) = &self.around.spans {
             spans.stop().await;
         }
     }
 
     /// Makes known what is counted of requests.
     pub fn expose(&self, registry: &mut Registry) {
-        self.0.requests.expose(registry);
-        self.0.in_flight.expose(registry);
-        self.0.span_counts.expose(registry);
+        self.around.requests.expose(registry);
+        self.around.in_flight.expose(registry);
+        self.around.span_counts.expose(registry);
     }
 }
 
@@ -106,7 +118,8 @@ impl<S> Layer<S> for RequestLog {
     fn layer(&self, inner: S) -> Logged<S> {
         Logged {
             inner,
-            around: Arc::clone(&self.0),
+            around: Arc::clone(&self.around),
+            readers: self.readers.clone(),
         }
     }
 }
@@ -116,6 +129,7 @@ impl<S> Layer<S> for RequestLog {
 pub struct Logged<S> {
     inner: S,
     around: Arc<Around>,
+    readers: Readers,
 }
 
 impl<S> Service<Request> for Logged<S>
@@ -135,6 +149,7 @@ where
         let around = &*self.around;
         let (limits, in_flight) = (&around.limits, &around.in_flight);
         let line = Line::begin(Arc::clone(&self.around), &mut request);
+        let asker = self.readers.asker(&request);
         // Handlers that call other services find it there, whoever made it.
         request.headers_mut().insert(X_REQUEST_ID, line.id.clone());
         let running = if may_always_run(&request) {
@@ -143,21 +158,24 @@ where
             running
         } else {
             let overloaded = Problem::overloaded(Duration::from_secs(1)).because(Arc::new(TooMany));
-            return Box::pin(future::ready(Ok(line.end(overloaded.into_response()))));
+            return Box::pin(async move { Ok(line.end(asker.answer(overloaded).await)) });
         };
         let request = ClientBody::limit(request, limits, in_flight);
         let answer = self.inner.call(request);
         Box::pin(async move {
-            let response =
-                match tokio::time::timeout(TIME_LIMIT, AssertUnwindSafe(answer).catch_unwind())
-                    .await
-                {
-                    Ok(Ok(Ok(response))) => response,
-                    Ok(Err(panic)) => Problem::internal(panic_message(&*panic)).into_response(),
-                    Err(elapsed) => Problem::overloaded(Duration::from_secs(1))
-                        .because(Arc::new(elapsed))
-                        .into_response(),
-                };
+            let answered =
+                tokio::time::timeout(TIME_LIMIT, AssertUnwindSafe(answer).catch_unwind());
+            let answered = match answered.await {
+                Ok(Ok(Ok(response))) => Ok(response),
+                Ok(Err(panic)) => Err(Problem::internal(panic_message(&*panic))),
+                Err(elapsed) => {
+                    Err(Problem::overloaded(Duration::from_secs(1)).because(Arc::new(elapsed)))
+                }
+            };
+            let response = match answered {
+                Ok(response) => response,
+                Err(problem) => asker.answer(problem).await,
+            };
             drop(running);
             Ok(line.end(response))
         })

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tower_http::cors::CorsLayer;
 
 use crate::connections::Connections;
+use crate::cors::Readers;
 use crate::limits::Limits;
 use crate::problem::Problem;
 use crate::request_log::RequestLog;
@@ -127,7 +128,8 @@ impl Shell {
     /// our own shape where there is no route or no such method.
     ///
     /// A preflight is answered before anything asks it for a token. What the request log answers by itself, after a panic, the
-    /// time limit or at too many requests, no page of another origin can read: to it that is a network that failed.
+    /// time limit or at too many requests, is outside of that layer and for the same pages to read. A connection too many is
+    /// refused before anything is read, to a page a network that failed.
     pub fn around<S: Clone + Send + Sync + 'static>(
         &self,
         routes: Router<S>,
@@ -136,11 +138,11 @@ impl Shell {
         let routes = routes
             .fallback(problem::not_found)
             .method_not_allowed_fallback(problem::method_not_allowed);
-        let routes = match cors {
+        let routes = match cors.clone() {
             Some(cors) => routes.layer(cors),
             None => routes,
         };
-        routes.layer(self.log.clone())
+        routes.layer(self.log.clone().with_readers(Readers::new(cors)))
     }
 
     /// Serves the routes, and others aside from them at an address of their own, until `shutdown` ends, and then the requests

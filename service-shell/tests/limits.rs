@@ -9,6 +9,7 @@ use axum::routing::{get, post};
 use clap::Parser;
 use serde_json::Value;
 use service_shell::body::JsonBody;
+use service_shell::cors::{AllowedOrigins, Origin};
 use service_shell::health;
 use service_shell::limits::{LimitSettings, Limits};
 use service_shell::serve::Shell;
@@ -19,6 +20,11 @@ const GET: &str = "GET /well HTTP/1.1\r\nHost: test\r\n\r\n";
 const HEALTH: &str = "GET /health/live HTTP/1.1\r\nHost: test\r\n\r\n";
 const WAIT: &str = "GET /wait HTTP/1.1\r\nHost: test\r\n\r\n";
 const POST: &str = "POST /body HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n";
+const APP: &str = "https://app.example.com";
+const FROM_APP: &str =
+    "GET /well HTTP/1.1\r\nHost: test\r\nOrigin: https://app.example.com\r\n\r\n";
+const PREFLIGHT: &str = "OPTIONS /well HTTP/1.1\r\nHost: test\r\nOrigin: https://app.example.com\r\n\
+    Access-Control-Request-Method: GET\r\n\r\n";
 const CHUNKED: &str = "Transfer-Encoding: chunked\r\n\r\n";
 /// Far shorter than in earnest, so that a test can wait for it.
 const SHORT: Duration = Duration::from_millis(500);
@@ -46,7 +52,11 @@ async fn start(limits: Limits) -> (Server, Held) {
         .route("/body", post(async |JsonBody(_): JsonBody<Value>| "read"))
         .route("/health/live", get(health::live));
     let shell = Shell::new("test", limits);
-    let routes = shell.around(routes, None).with_state(held.clone());
+    let pages: AllowedOrigins = [Origin::parse(APP).expect("an origin")]
+        .into_iter()
+        .collect();
+    let routes = shell.around(routes, pages.layer());
+    let routes = routes.with_state(held.clone());
     let server = Server::start(|listener, stopped| async move {
         let stopped = async {
             let _ = stopped.await;
@@ -275,6 +285,53 @@ async fn one_request_too_many_is_a_503_and_health_is_answered_all_the_same() {
     held.released.notify_one();
     assert_eq!(waiting.answer().await.expect("an answer").body, "waited");
     assert_eq!(ask(&server, GET).await.body, "well");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_sees_that_its_request_is_one_too_many() {
+    let (server, held) = start(Limits {
+        in_flight: 1,
+        ..Limits::default()
+    })
+    .await;
+    let mut waiting = Raw::connect(server.address()).await;
+    waiting.send(WAIT).await;
+    held.arrived.notified().await;
+    let readable = format!("access-control-allow-origin: {APP}");
+    let preflight = ask(&server, PREFLIGHT).await;
+    assert!(
+        preflight.status == 200 && preflight.has(&readable),
+        "{preflight:?}"
+    );
+    let answer = ask(&server, FROM_APP).await.is(503, "overloaded");
+    assert!(answer.has(&readable), "{answer:?}");
+    let elsewhere = FROM_APP.replace("app.", "evil.");
+    let answer = ask(&server, &elsewhere).await.is(503, "overloaded");
+    assert!(
+        !answer.head.contains("access-control-allow-origin"),
+        "{answer:?}"
+    );
+    held.released.notify_one();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_sees_that_its_body_is_too_long_or_too_slow() {
+    let (server, _) = start(Limits {
+        body: SHORT,
+        ..Limits::default()
+    })
+    .await;
+    let readable = format!("access-control-allow-origin: {APP}");
+    for (length, status, code) in [
+        ("1000000000", 413, "payload_too_large"),
+        ("10", 408, "request_timeout"),
+    ] {
+        let request = format!("{POST}Origin: {APP}\r\nContent-Length: {length}\r\n\r\n");
+        let answer = ask(&server, &request).await.is(status, code);
+        assert!(answer.has(&readable), "{answer:?}");
+    }
     server.stop().await;
 }
 

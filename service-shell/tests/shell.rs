@@ -123,7 +123,12 @@ async fn a_preflight_of_an_allowed_page_is_answered_and_may_be_kept() {
 #[tokio::test]
 async fn an_allowed_page_reads_every_answer_and_the_headers_that_it_needs() {
     let server = start_for_pages_of(&[APP]).await;
-    for (path, status) in [("/well", 200), ("/busy", 503), ("/nothing", 404)] {
+    for (path, status) in [
+        ("/well", 200),
+        ("/busy", 503),
+        ("/nothing", 404),
+        ("/panics", 500),
+    ] {
         let reply = get_from(&server.client(), path, APP).await;
         let reply = reply.has_status(status);
         assert_eq!(reply.header("access-control-allow-origin"), APP, "{path}");
@@ -132,6 +137,8 @@ async fn an_allowed_page_reads_every_answer_and_the_headers_that_it_needs() {
             "www-authenticate,retry-after,x-request-id"
         );
         assert!(reply.header("vary").contains("origin"), "{path}");
+        let credentials = reply.header("access-control-allow-credentials");
+        assert_eq!(credentials, "true", "{path}");
     }
 }
 
@@ -148,6 +155,7 @@ async fn a_page_of_another_origin_may_read_nothing() {
             for reply in [
                 preflight(&server.client(), "/well", origin).await,
                 get_from(&server.client(), "/well", origin).await,
+                get_from(&server.client(), "/panics", origin).await,
             ] {
                 assert_eq!(reply.header("access-control-allow-origin"), "", "{origin}");
             }

@@ -20,7 +20,7 @@ use crate::attempts::Attempts;
 use crate::audit::AuditLog;
 use crate::clients::Clients;
 use crate::config::{Config, Registration, SessionPolicy};
-use crate::grants::Grants;
+use crate::grants::{ADMIN_SCOPE, Grants};
 use crate::hashing::Passwords;
 use crate::http::RefreshCookie;
 use crate::key_holders::{KeyHolder, KeyHolders};
@@ -68,7 +68,7 @@ impl AppState {
             .signing
             .context("there is no key to sign with")?;
         let signer = Signer::new(signing_key, tokens.parties.clone());
-        tracing::info!(key = %signer.key_id(), registration = ?config.registration, "auth-service signs");
+        tell_how_it_starts(&signer, config.registration, &config.sessions);
         let (access_token_expires, leeway) = (config.sessions.access_token_expires, tokens.leeway);
         note_lifetimes(&store, &config.sessions, &config.clock).await?;
         let sessions = Sessions::new(
@@ -173,6 +173,15 @@ impl AppState {
         }
         self.key_holders.say_goodbye().await;
         self.store.close().await;
+    }
+}
+
+fn tell_how_it_starts(signer: &Signer, registration: Registration, policy: &SessionPolicy) {
+    tracing::info!(key = %signer.key_id(), ?registration, "auth-service signs");
+    if policy.default_scope.contains(ADMIN_SCOPE) {
+        tracing::warn!(
+            "AUTH_DEFAULT_SCOPE has {ADMIN_SCOPE} in it: whoever is added without a scope of their own is an administrator"
+        );
     }
 }
 

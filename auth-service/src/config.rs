@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::attempts::rate_or_off;
+use crate::grants::ADMIN_SCOPE;
 use clap::{Args, ValueEnum};
 use service_shell::cors::{AllowedOrigins, CorsSettings};
 use service_shell::keys::{Need, PairFiles};
@@ -274,6 +275,18 @@ impl AuthSettings {
                 setting: "AUTH_SESSION_MAX_AGE",
                 fault: "it is shorter than JWT_ACCESS_TOKEN_EXPIRES".to_owned(),
                 remedy: "let a session last at least as long as its first access token",
+            });
+        }
+        // Other scopes that open something, revocations:read and token:exchange, do so for service accounts alone.
+        if self.auth_registration == Registration::Open
+            && self.auth_default_scope.contains(ADMIN_SCOPE)
+        {
+            return Err(SettingError {
+                setting: "AUTH_DEFAULT_SCOPE",
+                fault: format!(
+                    "with {ADMIN_SCOPE} in it and AUTH_REGISTRATION=open anybody could make themselves an administrator"
+                ),
+                remedy: "give that scope to single users with 'auth-service user add --scope', or close the registration",
             });
         }
         let allowed_origins = cors.resolve();

@@ -342,6 +342,34 @@ fn choices_must_be_one_of_those_there_are() {
     ]);
 }
 
+#[tokio::test]
+async fn nobody_becomes_an_administrator_by_registering() {
+    let admin = ("AUTH_DEFAULT_SCOPE", "profile:read admin profile:write");
+    start_with(&[admin, ("AUTH_REGISTRATION", "open")]).refuses(&[
+        "AUTH_DEFAULT_SCOPE",
+        "admin",
+        "AUTH_REGISTRATION=open",
+        "user add --scope",
+    ]);
+    // Where an administrator adds the users, they may all be administrators, and the log says so.
+    let folder = tempdir().unwrap();
+    let address = free_address();
+    let program = auth_service(&folder)
+        .setting("JWT_SECRET_KEY", SECRET)
+        .setting(admin.0, admin.1)
+        .setting("AUTH_LISTEN", &address);
+    let mut running = program.start();
+    running
+        .is_ready(&Client::new(format!("http://{address}")))
+        .await;
+    assert!(running.stop("TERM").success());
+    assert!(
+        running.log().contains("AUTH_DEFAULT_SCOPE has admin in it"),
+        "{}",
+        running.log()
+    );
+}
+
 #[test]
 fn an_unknown_flag_or_command_is_one_line_too() {
     let folder = tempdir().unwrap();

@@ -13,7 +13,7 @@ use service_shell::request_log::chain;
 use service_shell::serve::Shell;
 use service_shell::sqlite::StorageError;
 use shared_claims::wire::FeedHello;
-use shared_claims::{Clock, NumericDate, Signer, TokenType, Verifier};
+use shared_claims::{Clock, NumericDate, Parties, Signer, TokenType, Verifier};
 use tokio::task::JoinHandle;
 
 use crate::attempts::Attempts;
@@ -86,13 +86,7 @@ impl AppState {
             .with_leeway(tokens.leeway)
             .with_clock(config.clock.clone());
         let clients = Clients::new(store.clone(), config.clock.clone());
-        let hello = FeedHello {
-            issuer: tokens.parties.issuer().map(str::to_owned),
-            audience: tokens.parties.audience().map(str::to_owned),
-            kids: Vec::new(),
-            access_token_expires: access_token_expires.as_secs(),
-            leeway: leeway.as_secs(),
-        };
+        let hello = terms(&tokens.parties, access_token_expires, leeway);
         let (revocations, looking) = RevocationFeed::start(
             store.clone(),
             clients.clone(),
@@ -101,7 +95,8 @@ impl AppState {
             verifier.clone(),
             config.most_subscribers,
         );
-        let key_holders = KeyHolders::new(store.clone(), config.clock.clone());
+        let key_holders =
+            KeyHolders::new(store.clone(), config.clock.clone(), config.most_subscribers);
         let announcing = tokio::spawn(key_holders.clone().announce(verifier.clone()));
         let keys = tokio::spawn(follow_keys(tokens.source, signer.clone(), verifier.clone()));
         let sweep = tokio::spawn(sweep(
@@ -182,6 +177,17 @@ fn tell_how_it_starts(signer: &Signer, registration: Registration, policy: &Sess
         tracing::warn!(
             "AUTH_DEFAULT_SCOPE has {ADMIN_SCOPE} in it: whoever is added without a scope of their own is an administrator"
         );
+    }
+}
+
+/// What the feed says at its beginning, but for the keys, which change.
+fn terms(parties: &Parties, access_token_expires: Duration, leeway: Duration) -> FeedHello {
+    FeedHello {
+        issuer: parties.issuer().map(str::to_owned),
+        audience: parties.audience().map(str::to_owned),
+        kids: Vec::new(),
+        access_token_expires: access_token_expires.as_secs(),
+        leeway: leeway.as_secs(),
     }
 }
 

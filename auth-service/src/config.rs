@@ -168,7 +168,7 @@ pub struct AuthSettings {
     /// How long a password waits and is hashed before it is answered with 503
     #[arg(long, env = "AUTH_HASHING_DEADLINE", value_name = "DURATION", default_value = "5s", value_parser = hashing_deadline, global = true)]
     auth_hashing_deadline: Duration,
-    /// Subscribers of the revocation feed at the same time; one more is answered with 503
+    /// Subscribers of the revocation feed at the same time, one more is answered with 503; and those that one client may tell of
     #[arg(long, env = "AUTH_MAX_SUBSCRIBERS", value_name = "COUNT", default_value = "1000", value_parser = |text: &str| count(text, 100_000), global = true)]
     auth_max_subscribers: usize,
 }
@@ -204,7 +204,7 @@ pub struct Config {
     pub traces: Option<TraceExport>,
     /// What clients may take.
     pub limits: Limits,
-    /// Subscribers of the revocation feed at the same time.
+    /// Subscribers of the revocation feed at the same time, and those that one client may tell of.
     pub most_subscribers: usize,
     /// Where the time comes from.
     pub clock: Clock,

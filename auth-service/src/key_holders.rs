@@ -45,25 +45,41 @@ impl KeyHolder {
     }
 }
 
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    Taken,
+    /// Another client has a holder of that id.
+    Foreign,
+    /// The client has as many other holders as it may have, and all of them are here.
+    TooMany,
+}
+
 /// Keeps what holders tell of themselves.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyHolders {
     store: Store,
     clock: Clock,
+    /// Of one client.
+    most: u32,
     /// What this process calls itself among the holders.
     own_id: String,
 }
 
 impl KeyHolders {
-    pub(crate) fn new(store: Store, clock: Clock) -> Self {
+    /// `most`: verifiers of one client, which are no more than may listen to the feed.
+    pub(crate) fn new(store: Store, clock: Clock, most: usize) -> Self {
         Self {
             store,
             clock,
+            most: u32::try_from(most).unwrap_or(u32::MAX),
             own_id: Uuid::now_v7().to_string(),
         }
     }
 
-    /// Keeps what a verifier tells of itself. `false`: another client has a verifier of that id.
+    /// Keeps what a verifier tells of itself. Where its client has too many, those that are gone are forgotten, the longest gone
+    /// first, and no other: whoever changes a key waits for all that are listed, and not to wait for one that is here would fail its
+    /// requests.
     pub(crate) async fn keep(
         &self,
         id: String,
@@ -71,7 +87,7 @@ impl KeyHolders {
         name: String,
         keys: Vec<KeyId>,
         last_seq: Option<i64>,
-    ) -> Result<bool, StorageError> {
+    ) -> Result<Report, StorageError> {
         let holder = KeyHolder {
             id,
             client,
@@ -80,7 +96,14 @@ impl KeyHolders {
             last_seq,
             reported_at: self.clock.now(),
         };
-        self.store.keep_key_holder(holder).await
+        let (report, forgotten) = self.store.keep_key_holder(holder, self.most).await?;
+        if forgotten > 0 {
+            tracing::warn!(
+                forgotten,
+                "a client has told of more verifiers than AUTH_MAX_SUBSCRIBERS: those longest gone are forgotten"
+            );
+        }
+        Ok(report)
     }
 
     /// A verifier says goodbye. `false`: this client has no such verifier.

@@ -38,6 +38,10 @@ pub(super) enum Error {
     UsernameTaken,
     #[error("That client id is taken")]
     ClientIdTaken,
+    #[error(
+        "This client has told of as many subscribers as may be; let one of them say goodbye first"
+    )]
+    ClientHasTooManySubscribers,
     #[error("Registration is closed here; ask an administrator for an account")]
     RegistrationClosed,
     #[error("{0}")]
@@ -147,6 +151,9 @@ impl IntoResponse for Error {
             }
             Self::ClientIdTaken => {
                 Problem::new(StatusCode::CONFLICT, "client_id_taken", sentence).into_response()
+            }
+            Self::ClientHasTooManySubscribers => {
+                Problem::new(StatusCode::CONFLICT, "too_many_subscribers", sentence).into_response()
             }
             Self::RegistrationClosed => {
                 Problem::new(StatusCode::FORBIDDEN, "registration_closed", sentence).into_response()

@@ -24,7 +24,7 @@ use super::credentials::LiveCaller;
 use super::error::Error;
 use super::path::Named;
 use crate::app::AppState;
-use crate::key_holders::KeyHolders;
+use crate::key_holders::{self, KeyHolders};
 use crate::revocations::{Message, RevocationFeed};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -123,7 +123,7 @@ fn visible(text: &str) -> bool {
 }
 
 /// By this a subscriber of the feed tells which keys it holds and how far it has read
-#[utoipa::path(put, path = "/revocations/subscribers/{id}", tag = "services", params(("id" = String, Path, description = "The id that the subscriber gives itself")), security(("token" = [])), request_body(content = Report), responses((status = 204, description = "Taken"), BodyRefused, TokenRefused, (status = 404, description = "It is another client's subscriber: `not_found`", body = ErrorBody)))]
+#[utoipa::path(put, path = "/revocations/subscribers/{id}", tag = "services", params(("id" = String, Path, description = "The id that the subscriber gives itself")), security(("token" = [])), request_body(content = Report), responses((status = 204, description = "Taken"), BodyRefused, TokenRefused, (status = 404, description = "It is another client's subscriber: `not_found`", body = ErrorBody), (status = 409, description = "The client has as many others as may be, and all have been heard of lately: `too_many_subscribers`", body = ErrorBody)))]
 async fn report(
     State(holders): State<KeyHolders>,
     caller: Listener,
@@ -144,7 +144,11 @@ async fn report(
     });
     let ((id, name), keys) = fields.finish(id.zip(name).zip(keys))?;
     let last = report.last_event_id;
-    told(holders.keep(id, Some(client), name, keys, last).await?)
+    match holders.keep(id, Some(client), name, keys, last).await? {
+        key_holders::Report::Taken => Ok(StatusCode::NO_CONTENT),
+        key_holders::Report::Foreign => Err(UNKNOWN),
+        key_holders::Report::TooMany => Err(Error::ClientHasTooManySubscribers),
+    }
 }
 
 /// By this a subscriber of the feed says that it ends
@@ -154,14 +158,12 @@ async fn say_goodbye(
     caller: Listener,
     Named(id): Named<String>,
 ) -> Result<StatusCode, Error> {
-    told(holders.dismiss(&id, &client(&caller)?).await?)
+    if holders.dismiss(&id, &client(&caller)?).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(UNKNOWN)
+    }
 }
 
 /// Another client's subscriber is answered like one that is not there.
-fn told(known: bool) -> Result<StatusCode, Error> {
-    if known {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(Error::NotFound("There is no such subscriber"))
-    }
-}
+const UNKNOWN: Error = Error::NotFound("There is no such subscriber");

@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use service_shell::sqlite::StorageError;
 use shared_claims::{ClientId, KeyId};
+use sqlx::SqliteConnection;
 
 use super::{Store, time};
-use crate::key_holders::KeyHolder;
+use crate::key_holders::{KeyHolder, Report};
 
 #[derive(sqlx::FromRow)]
 struct KeyHolderRow {
@@ -33,8 +34,13 @@ impl TryFrom<KeyHolderRow> for KeyHolder {
 }
 
 impl Store {
-    /// Keeps what a holder tells of itself. `false`: another client has a holder of that id.
-    pub(crate) async fn keep_key_holder(&self, holder: KeyHolder) -> Result<bool, StorageError> {
+    /// Keeps what a holder tells of itself, if its client has fewer than `most` others or some of them are gone; and how many of
+    /// those were forgotten for it.
+    pub(crate) async fn keep_key_holder(
+        &self,
+        holder: KeyHolder,
+        most: u32,
+    ) -> Result<(Report, u64), StorageError> {
         let keep = self.database.writer.write(move |connection| {
             Box::pin(async move {
                 // What the same service called itself in an earlier life, which ended without a goodbye.
@@ -48,6 +54,9 @@ impl Store {
                 .bind(holder.last_breath().as_millisecond())
                 .execute(&mut *connection)
                 .await?;
+                let Some(forgotten) = make_room(connection, &holder, most).await? else {
+                    return Ok((Report::TooMany, 0));
+                };
                 let keys: Vec<_> = holder.keys.iter().map(KeyId::as_str).collect();
                 let kept = sqlx::query(
                     "insert into key_holders (id, client_id, name, key_ids, last_seq, reported_at)
@@ -73,7 +82,12 @@ impl Store {
                         .execute(connection)
                         .await?;
                 }
-                Ok(kept.rows_affected() == 1)
+                let report = if kept.rows_affected() == 1 {
+                    Report::Taken
+                } else {
+                    Report::Foreign
+                };
+                Ok((report, forgotten))
             })
         });
         keep.await
@@ -129,4 +143,46 @@ impl Store {
         });
         delete.await
     }
+}
+
+/// Forgets holders that are gone, the longest gone first, where a client has `most` besides the one that tells of itself; how many.
+/// `None`: there are too many that are here, and the one that tells is new.
+async fn make_room(
+    connection: &mut SqliteConnection,
+    holder: &KeyHolder,
+    most: u32,
+) -> Result<Option<u64>, StorageError> {
+    // auth-service itself has no client.
+    let Some(client) = &holder.client else {
+        return Ok(Some(0));
+    };
+    let (others, is_known): (i64, bool) = sqlx::query_as(
+        "select count(case when id <> $2 then 1 end), count(case when id = $2 then 1 end) > 0
+           from key_holders
+          where client_id = $1",
+    )
+    .bind(client.as_str())
+    .bind(&holder.id)
+    .fetch_one(&mut *connection)
+    .await?;
+    let surplus = others + 1 - i64::from(most);
+    if surplus <= 0 {
+        return Ok(Some(0));
+    }
+    let forgotten = sqlx::query(
+        "delete from key_holders
+          where id in (select id from key_holders
+                        where client_id = $1 and id <> $2 and reported_at < $3
+                        order by reported_at, id
+                        limit $4)",
+    )
+    .bind(client.as_str())
+    .bind(&holder.id)
+    .bind(holder.last_breath().as_millisecond())
+    .bind(surplus)
+    .execute(connection)
+    .await?;
+    let forgotten = forgotten.rows_affected();
+    let has_room = i64::try_from(forgotten).is_ok_and(|forgotten| forgotten >= surplus);
+    Ok((has_room || is_known).then_some(forgotten))
 }

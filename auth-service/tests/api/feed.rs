@@ -594,3 +594,42 @@ async fn one_subscriber_too_many_is_told_so_and_a_place_becomes_free() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_tells_of_no_more_subscribers_than_may_listen_and_those_that_are_gone_make_room() {
+    let stack = Stack::start_with(|config| config.most_subscribers = 2).await;
+    let token = stack.token_of(CLIENT).await;
+    let tell = async |id: &str| {
+        let path = format!("/revocations/subscribers/{id}");
+        let report = json!({"name": id, "kids": []});
+        stack.client.put_with(&path, &token, &report).await
+    };
+    let listed = || {
+        let listed = Program::new(env!("CARGO_BIN_EXE_auth-service"), std::env::temp_dir())
+            .with(&["session", "feed"])
+            .setting("AUTH_DATABASE_URL", stack.database())
+            .run();
+        let ids = ["one ", "two ", "three ", "four "];
+        let listed = listed.succeeds().stdout;
+        ids.map(|id| listed.lines().any(|line| line.starts_with(id)))
+    };
+    tell("one").await.has_status(204);
+    stack.clock.advance(SECOND);
+    tell("two").await.has_status(204);
+    // Both are here: whoever changes a key must not miss them.
+    tell("three").await.is(409, "too_many_subscribers");
+    assert_eq!(listed(), [true, true, false, false]);
+    tell("one").await.has_status(204);
+    stack.clock.advance(45 * SECOND);
+    tell("two").await.has_status(204);
+    stack.clock.advance(SECOND);
+    tell("three").await.has_status(204);
+    assert_eq!(listed(), [false, true, true, false]);
+    tell("four").await.is(409, "too_many_subscribers");
+    // A goodbye makes room at once.
+    let path = "/revocations/subscribers/two";
+    let goodbye = stack.client.request(&Method::DELETE, path);
+    Reply::to(goodbye.bearer_auth(&token)).await.has_status(204);
+    tell("four").await.has_status(204);
+    assert_eq!(listed(), [false, false, true, true]);
+}

@@ -37,6 +37,36 @@ where
     }
 }
 
+/// What a login that asks for the cookie may do with it: set it, and end the session that it was of before.
+pub(super) struct CookieLogin {
+    cookie: RefreshCookie,
+    allowed: Result<Option<RefreshClaims>, Error>,
+}
+
+impl CookieLogin {
+    /// The cookie, and the refresh token that is good and came in it. Refuses pages that may not use it.
+    pub(super) fn allowed(self) -> Result<(RefreshCookie, Option<RefreshClaims>), Error> {
+        Ok((self.cookie, self.allowed?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for CookieLogin
+where
+    Verifier: FromRef<S>,
+    RefreshCookie: FromRef<S>,
+{
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let cookie = RefreshCookie::from_ref(state);
+        let allowed = cookie.guard(&parts.headers).map(|()| {
+            let token = cookie.earlier(&parts.headers)?;
+            Verifier::from_ref(state).refresh(token).ok()
+        });
+        Ok(Self { cookie, allowed })
+    }
+}
+
 /// A token of either kind that is signed and unexpired, and the way that it came. In the cookie there are refresh tokens alone.
 pub(super) struct AnyToken(pub(super) Presented, pub(super) Delivery);
 

@@ -11,8 +11,8 @@ use crate::sessions::Delivery;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// The routes that take the token. A cookie has one path, so that there is one for each.
-const PATHS: [&str; 2] = ["/refresh", "/logout"];
+/// The routes that take the token, a login to end its session. A cookie has one path, so that there is one for each.
+const PATHS: [&str; 3] = ["/login", "/refresh", "/logout"];
 
 /// How refresh tokens go to browsers and come back.
 #[derive(Clone, Debug)]
@@ -65,6 +65,14 @@ impl RefreshCookie {
             return Err(Error::SeveralTokens);
         }
         Ok((token, Delivery::Cookie))
+    }
+
+    /// The token of the session that a login follows in the same browser. Of several nothing is known, and nothing is refused: a
+    /// cookie that is no good must not keep its user from logging in. The caller has been through the [`guard`](Self::guard).
+    pub(super) fn earlier<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        let mut cookies = self.values(headers);
+        let token = cookies.next()?;
+        cookies.next().is_none().then_some(token)
     }
 
     /// RFC 6265 section 5.4. What is no text has no cookie of ours in it.

@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::credentials::{AnyToken, InPerson, LiveCaller, Peer, RefreshCaller};
+use super::credentials::{AnyToken, CookieLogin, InPerson, LiveCaller, Peer, RefreshCaller};
 use super::error::{BadCredentialsBody, Error};
 use super::path::Named;
 use super::refresh_cookie::RefreshCookie;
@@ -79,11 +79,11 @@ impl IntoResponse for SignedOut {
 }
 
 /// Begins a session for a user name and a password
-#[utoipa::path(post, path = "/login", tag = "sessions", request_body(content = Credentials), responses((status = 200, description = "An access token and a refresh token; with `delivery` `cookie` the refresh token is in cookies for `/refresh` and `/logout`", body = TokenPair), BodyRefused, AttemptRefused, (status = 401, description = "The password is wrong, or the user unknown or disabled: `bad_credentials`", body = BadCredentialsBody), (status = 403, description = "With the cookie, and from a page that may not use it: `origin_not_allowed`", body = ErrorBody)))]
+#[utoipa::path(post, path = "/login", tag = "sessions", request_body(content = Credentials), responses((status = 200, description = "An access token and a refresh token; with `delivery` `cookie` the refresh token is in cookies for `/login`, `/refresh` and `/logout`, and the session that the cookie was of has ended", body = TokenPair), BodyRefused, AttemptRefused, (status = 401, description = "The password is wrong, or the user unknown or disabled: `bad_credentials`", body = BadCredentialsBody), (status = 403, description = "With the cookie, and from a page that may not use it: `origin_not_allowed`", body = ErrorBody)))]
 async fn log_in(
     State(users): State<Users>,
     State(sessions): State<Sessions>,
-    State(cookie): State<RefreshCookie>,
+    with_cookie: CookieLogin,
     Extension(log): Extension<CallerLog>,
     Peer(ip): Peer,
     headers: HeaderMap,
@@ -102,20 +102,23 @@ async fn log_in(
         |text| Delivery::parse(text).ok_or("Must be header or cookie."),
     );
     let ((username, password), delivery) = fields.finish(username.zip(password).zip(delivery))?;
-    if delivery == Delivery::Cookie {
-        cookie.guard(&headers)?;
-    }
+    let (cookie, earlier) = match delivery {
+        Delivery::Cookie => {
+            let (cookie, earlier) = with_cookie.allowed()?;
+            (Some(cookie), earlier)
+        }
+        Delivery::Header => (None, None),
+    };
 
     let by = Author::anybody(ip);
     let user = users.authenticate(username, password, &by).await?;
     let user_agent = user_agent(&headers);
     let origin = Origin { user_agent, ip };
     let (session, pair) = sessions
-        .start(&user, origin, delivery)
+        .start(&user, origin, delivery, earlier.as_ref())
         .await?
         .ok_or(AuthenticateError::ChangedMeanwhile)?;
     log.note(&user.id, Some(&session));
-    let cookie = (delivery == Delivery::Cookie).then_some(cookie);
     Ok(Issued { pair, cookie })
 }
 

@@ -85,6 +85,8 @@ pub(crate) enum EndReason {
     Logout,
     /// By its owner, from the list of their sessions.
     EndedByUser,
+    /// By another login in the same browser, whoever logged in.
+    LoggedInAgain,
     RefreshTokenReused,
     /// A refresh token was ahead of its session.
     RolledBack,
@@ -103,6 +105,7 @@ impl EndReason {
         match self {
             Self::Logout => "logout",
             Self::EndedByUser => "ended_by_user",
+            Self::LoggedInAgain => "logged_in_again",
             Self::RefreshTokenReused => "refresh_token_reused",
             Self::RolledBack => "rolled_back",
             Self::Administrator => "administrator",

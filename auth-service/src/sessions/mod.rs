@@ -102,19 +102,30 @@ impl Sessions {
         self.refreshes.expose(registry, "tokenpair_refreshes", help);
     }
 
-    /// A new session for a user who has just given the password, and its first pair of tokens. `None`: between the
-    /// password and the session the user was disabled, or the password replaced.
+    /// A new session for a user who has just given the password, and its first pair of tokens; the session of a refresh token
+    /// that came in the cookie with the login ends. `None`: between the password and the session the user was disabled, or the
+    /// password replaced.
     pub(crate) async fn start(
         &self,
         user: &User,
         origin: Origin,
         delivery: Delivery,
+        earlier: Option<&RefreshClaims>,
     ) -> Result<Option<(SessionId, TokenPair)>, StorageError> {
         let now = self.clock.now();
+        let earlier = match earlier {
+            Some(claims) => self.of_cookie(claims).await?,
+            None => None,
+        };
         let session = Session::begin(user.id.clone(), origin, delivery, &self.policy.refresh, now);
         if !self
             .store
-            .start_session(&session, &user.password_hash, self.policy.most_per_user)
+            .start_session(
+                &session,
+                &user.password_hash,
+                earlier.as_ref(),
+                self.policy.most_per_user,
+            )
             .await?
         {
             return Ok(None);
@@ -124,6 +135,16 @@ impl Sessions {
         let refresh = self.refresh_token(&session);
         let pair = self.pair(access, Some((refresh, &session)), scope, now);
         Ok(Some((session.id, pair)))
+    }
+
+    /// The session of a refresh token that came in the cookie. None where the token is somebody's invention, or of a session that
+    /// goes another way.
+    async fn of_cookie(&self, claims: &RefreshClaims) -> Result<Option<SessionId>, StorageError> {
+        let session = self.store.session(&claims.session).await?;
+        let session = session.filter(|session| {
+            session.delivery == Delivery::Cookie && session.secret.derives(claims)
+        });
+        Ok(session.map(|session| session.id))
     }
 
     /// The pair that a refresh token is good for, by the rules of [`RefreshRules::judge`]; with all of the user's scope,

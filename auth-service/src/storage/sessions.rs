@@ -70,15 +70,16 @@ impl TryFrom<SessionRow> for Session {
 
 impl Store {
     /// Adds a session and notes its user's login. `false`: since the password was checked the user was disabled or the
-    /// password replaced, and with it all sessions ended; this one must not come after. Of more sessions than `most` the
-    /// least recently used end.
+    /// password replaced, and with it all sessions ended; this one must not come after. An `earlier` session of the same browser
+    /// ends, and of more sessions than `most` the least recently used.
     pub(crate) async fn start_session(
         &self,
         session: &Session,
         checked: &PasswordHash,
+        earlier: Option<&SessionId>,
         most: u32,
     ) -> Result<bool, StorageError> {
-        let (session, checked) = (session.clone(), checked.clone());
+        let (session, checked, earlier) = (session.clone(), checked.clone(), earlier.cloned());
         let start = self.write_and_tell(move |connection| {
             Box::pin(async move {
                 let now = session.created_at;
@@ -115,6 +116,10 @@ impl Store {
                 let login =
                     Note::of_session(Happening::LoginSucceeded, &session.user, &session.id, &by);
                 note(connection, &login, now).await?;
+                if let Some(earlier) = earlier {
+                    let reason = EndReason::LoggedInAgain;
+                    end_session(connection, &earlier, None, reason, &by, now).await?;
+                }
                 end_sessions_beyond(connection, &session.user, most, &by, now).await?;
                 Ok(true)
             })

@@ -2,13 +2,14 @@
 
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, COOKIE, ORIGIN, SET_COOKIE};
-use serde_json::json;
+use serde_json::{Value, json};
 use service_shell::cors::Origin;
 use test_support::Reply;
 
 use crate::stack::{CLIENT, CLIENT_SECRET, GRACE, PASSWORD, REFRESH, Stack, User, claims};
 
 const APP: &str = "https://app.example.com";
+const PATHS: [&str; 3] = ["/login", "/refresh", "/logout"];
 const NAME: &str = "__Secure-tokenpair-refresh";
 
 async fn start() -> Stack {
@@ -70,12 +71,12 @@ fn cookies(reply: &Reply) -> Vec<&str> {
 
 /// `name=token` of the one token that an answer puts into cookies.
 fn cookie(reply: &Reply) -> String {
-    let [one, other] = cookies(reply)[..] else {
+    let [first, second, third] = cookies(reply)[..] else {
         panic!("{:?}", reply.headers);
     };
     let pair = |cookie: &str| cookie.split_once(';').unwrap().0.to_owned();
-    assert_eq!(pair(one), pair(other));
-    pair(one)
+    assert_eq!([pair(first), pair(first)], [pair(second), pair(third)]);
+    pair(first)
 }
 
 fn token(cookie: &str) -> &str {
@@ -96,7 +97,7 @@ async fn a_login_puts_the_refresh_token_into_a_cookie_that_no_script_reads() {
     let value = cookie(&reply);
     assert_eq!(
         cookies(&reply),
-        ["/refresh", "/logout"].map(|path| format!(
+        PATHS.map(|path| format!(
             "{value}; Path={path}; Max-Age=3600; HttpOnly; SameSite=Strict; Secure"
         ))
     );
@@ -160,7 +161,7 @@ async fn a_logout_ends_the_session_of_the_cookie_and_has_it_forgotten() {
     let reply = post(&stack, "/logout", &value, OURS).await.has_status(204);
     assert_eq!(
         cookies(&reply),
-        ["/refresh", "/logout"].map(|path| format!(
+        PATHS.map(|path| format!(
             "{NAME}=; Path={path}; Max-Age=0; HttpOnly; SameSite=Strict; Secure"
         ))
     );
@@ -337,6 +338,95 @@ async fn without_tls_the_cookie_has_another_name_and_neither_is_taken_for_the_ot
     let refused = post(&stack, "/refresh", &renamed, OURS).await;
     refused.is(401, "missing_token");
     post(&stack, "/refresh", &value, OURS).await.has_status(200);
+}
+
+async fn log_in_again(stack: &Stack, cookie: &str, page: Page<'_>, body: &Value) -> Reply {
+    let request = stack.client.request(&Method::POST, "/login").json(body);
+    Reply::to(from(request.header(COOKIE, cookie), page)).await
+}
+
+fn credentials(username: &str, password: &str, delivery: &str) -> Value {
+    json!({"username": username, "password": password, "delivery": delivery})
+}
+
+#[tokio::test]
+async fn a_login_ends_the_session_that_was_in_the_same_browser() {
+    let stack = start().await;
+    stack.register("laika").await.has_status(201);
+    let elsewhere = log_in(&stack, OURS).await.text_of("access_token");
+    let mut before = log_in(&stack, OURS).await;
+    // The same user again, and then another one at the same browser.
+    for username in ["cosmo", "laika"] {
+        let body = credentials(username, PASSWORD, "cookie");
+        let after = log_in_again(&stack, &cookie(&before), OURS, &body).await;
+        let after = after.has_status(200);
+        let (old, new) = (
+            before.text_of("access_token"),
+            after.text_of("access_token"),
+        );
+        stack.me(&old).await.is(401, "token_revoked");
+        stack.me(&new).await.has_status(200);
+        let over = post(&stack, "/refresh", &cookie(&before), OURS).await;
+        over.is(401, "token_revoked");
+        let told = stack.backlog().await;
+        let told = told.last().expect("the feed tells of it");
+        assert_eq!(told["sid"], claims(&old)["sid"]);
+        assert_eq!(told["reason"], "logged_in_again");
+        before = after;
+    }
+    stack.me(&elsewhere).await.has_status(200);
+    // One that has been refreshed since is the same session.
+    let refreshed = post(&stack, "/refresh", &cookie(&before), OURS).await;
+    let body = credentials("laika", PASSWORD, "cookie");
+    let last = log_in_again(&stack, &cookie(&refreshed), OURS, &body).await;
+    last.has_status(200);
+    let access = refreshed.text_of("access_token");
+    stack.me(&access).await.is(401, "token_revoked");
+}
+
+#[tokio::test]
+async fn a_login_that_does_not_succeed_or_is_none_of_a_page_of_ours_ends_nothing() {
+    let stack = start().await;
+    let before = log_in(&stack, OURS).await;
+    let (value, access) = (cookie(&before), before.text_of("access_token"));
+    let goes_on = async || stack.me(&access).await.has_status(200);
+    let right = credentials("cosmo", PASSWORD, "cookie");
+    for (origin, site) in [
+        (None, Some("same-origin")),
+        (Some("https://evil.example"), Some("cross-site")),
+        (Some("https://evil.example.com"), Some("same-site")),
+        (Some("null"), None),
+    ] {
+        let page = Page { origin, site };
+        let refused = log_in_again(&stack, &value, page, &right).await;
+        refused.is(403, "origin_not_allowed");
+        // Such a page may log in with a header, and does not get at the cookie by it.
+        let body = credentials("cosmo", PASSWORD, "header");
+        let header = log_in_again(&stack, &value, page, &body).await;
+        header.has_status(200);
+        goes_on().await;
+    }
+    let wrong = credentials("cosmo", "wrong password", "cookie");
+    let refused = log_in_again(&stack, &value, OURS, &wrong).await;
+    refused.is(401, "bad_credentials");
+    goes_on().await;
+    // What is no good as a cookie hinders no login and ends nothing: two of the name, a token of a header, anything else.
+    let user = User::from(&stack.log_in("cosmo").await);
+    for cookies in [
+        format!("{value}; {value}"),
+        format!("{NAME}={}", user.refresh),
+        format!("{NAME}={}", user.access),
+        format!("{NAME}="),
+        format!("other-{value}"),
+    ] {
+        let reply = log_in_again(&stack, &cookies, OURS, &right).await;
+        reply.has_status(200);
+        goes_on().await;
+    }
+    stack.refresh(&user.refresh).await.has_status(200);
+    stack.clock.advance(REFRESH);
+    let late = log_in_again(&stack, &value, OURS, &right).await;
+    late.has_status(200);
 }
 
 #[tokio::test]

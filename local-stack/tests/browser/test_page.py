@@ -41,7 +41,7 @@ def test_a_user_signs_in_and_sees_their_tokens_and_their_data(stack, browser):
     assert page.evaluate("document.cookie") == ""
     assert page.evaluate("JSON.stringify({...localStorage, ...sessionStorage})").count("eyJ") == 0
     cookies = {(cookie["path"], cookie["httpOnly"], cookie["sameSite"]) for cookie in user.context.cookies()}
-    assert cookies == {("/refresh", True, "Strict"), ("/logout", True, "Strict")}
+    assert cookies == {(path, True, "Strict") for path in ("/login", "/refresh", "/logout")}
     assert user.origins() == {services.auth.removeprefix("http://"), services.resource.removeprefix("http://")}
 
 

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName};
@@ -9,9 +11,13 @@ use ipnet::IpNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The addresses and networks of proxies that are believed.
+/// The addresses and networks of proxies that are believed. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct TrustedProxies(Vec<IpNet>);
+pub struct TrustedProxies {
+    networks: Arc<[IpNet]>,
+    /// Whether it was said that somebody else writes what a proxy writes.
+    said: Arc<AtomicBool>,
+}
 
 impl FromStr for TrustedProxies {
     type Err = String;
@@ -28,13 +34,19 @@ impl FromStr for TrustedProxies {
                     .to_owned()
             })
         };
-        networks.map(parse).collect::<Result<_, _>>().map(Self)
+        let networks = networks.map(parse).collect::<Result<_, _>>()?;
+        Ok(Self {
+            networks,
+            said: Arc::default(),
+        })
     }
 }
 
 impl TrustedProxies {
     fn trusts(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
+        self.networks
+            .iter()
+            .any(|network| network.contains(&address))
     }
 
     /// The address of the client whose request this peer has sent: the peer, or, where that is a trusted proxy, whoever stands
@@ -46,6 +58,7 @@ impl TrustedProxies {
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
         if !self.trusts(peer) {
+            self.wonder_about(peer, headers);
             return peer;
         }
         let named = [
@@ -55,6 +68,19 @@ impl TrustedProxies {
         match named {
             [Some(one), Some(other)] if one != other => peer,
             [one, other] => one.or(other).unwrap_or(peer),
+        }
+    }
+
+    /// Most likely a proxy that nobody has named, and then all of its users are one address. It may as well be a client that made the
+    /// header up, and can do so at every request: it is said once.
+    fn wonder_about(&self, peer: IpAddr, headers: &HeaderMap) {
+        let forwarded = headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(FORWARDED);
+        if forwarded && !self.said.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                %peer,
+                "X-Forwarded-For or Forwarded comes from an address that TRUSTED_PROXIES does not name, and is not believed: if that is \
+                 your proxy, name it there, or all of its users count as one; this is not said again"
+            );
         }
     }
 

@@ -5,9 +5,11 @@ use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use reqwest::Method;
+use serde_json::json;
 use tempfile::{TempDir, tempdir};
 use test_support::program::{Ended, Program, free_address};
-use test_support::{Client, SECRET};
+use test_support::{Client, Reply, SECRET};
 
 fn auth_service(folder: &TempDir) -> Program {
     Program::new(env!("CARGO_BIN_EXE_auth-service"), folder.path())
@@ -368,6 +370,31 @@ async fn nobody_becomes_an_administrator_by_registering() {
         "{}",
         running.log()
     );
+}
+
+#[tokio::test]
+async fn a_proxy_that_nobody_has_named_is_told_of_once() {
+    for (proxies, told) in [("", 1), ("10.0.0.0/8", 1), ("127.0.0.1", 0)] {
+        let folder = tempdir().unwrap();
+        let address = free_address();
+        let program = auth_service(&folder)
+            .setting("JWT_SECRET_KEY", SECRET)
+            .setting("TRUSTED_PROXIES", proxies)
+            .setting("AUTH_LISTEN", &address);
+        let mut running = program.start();
+        let client = Client::new(format!("http://{address}"));
+        running.is_ready(&client).await;
+        for header in ["X-Forwarded-For", "Forwarded", "X-Forwarded-For"] {
+            let body = json!({"username": "cosmo", "password": "wrong"});
+            let login = client.request(&Method::POST, "/login").json(&body);
+            let login = login.header(header, "198.51.100.1");
+            Reply::to(login).await.is(401, "bad_credentials");
+        }
+        assert!(running.stop("TERM").success());
+        let log = running.log();
+        let lines = log.lines().filter(|line| line.contains("TRUSTED_PROXIES"));
+        assert_eq!(lines.count(), told, "{proxies}: {log}");
+    }
 }
 
 #[test]

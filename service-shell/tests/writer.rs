@@ -225,3 +225,40 @@ async fn a_store_whose_connections_are_all_taken_is_busy() {
     drop(taken);
     database.ping().await.unwrap();
 }
+
+#[tokio::test]
+async fn whether_a_store_is_well_is_tried_on_the_disk_and_not_once_for_each_who_asks() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(&folder).await;
+    // It changes with every commit of another connection that changes the file.
+    let mut watcher = database.readers.acquire().await.unwrap();
+    let mut commits = async || -> i64 {
+        let version = sqlx::query_scalar("pragma data_version");
+        version.fetch_one(&mut *watcher).await.unwrap()
+    };
+    let before = commits().await;
+    for asked in join_all((0..50).map(|_| database.ping())).await {
+        asked.unwrap();
+    }
+    for _ in 0..50 {
+        database.ping().await.unwrap();
+    }
+    assert_eq!(commits().await, before + 1);
+    // What was found a moment ago holds up nobody behind a change that takes long.
+    let (held, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (arrived, released) = (Arc::clone(&held), Arc::clone(&release));
+    let long = database.writer.write(move |_| {
+        Box::pin(async move {
+            arrived.notify_one();
+            released.notified().await;
+            Ok(())
+        })
+    });
+    let asking = async {
+        held.notified().await;
+        database.ping().await.unwrap();
+        release.notify_one();
+    };
+    let (done, ()) = tokio::join!(long, asking);
+    done.unwrap();
+}

@@ -3,6 +3,7 @@
 mod backup;
 mod checkpoint;
 mod lock;
+mod probe;
 mod restore;
 mod writer;
 
@@ -22,6 +23,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 pub use self::backup::Backup;
 use self::checkpoint::Checkpointer;
+use self::probe::Probe;
 pub use self::restore::{Prepared, Restore};
 pub use self::writer::Writer;
 use crate::files::create_folder_of;
@@ -126,6 +128,7 @@ pub struct Database {
     pub readers: SqlitePool,
     /// The one connection that writes.
     pub writer: Writer,
+    probe: Probe,
     /// Keeps the file from being replaced under us.
     _in_use: Arc<File>,
 }
@@ -205,17 +208,18 @@ impl Database {
         Ok(Self {
             readers,
             writer: Writer::start(connection, Checkpointer::start(options)),
+            probe: Probe::default(),
             _in_use: Arc::new(in_use),
         })
     }
 
-    /// Whether both the readers and the writer can do their work.
+    /// Whether both the readers and the writer can do their work, or could a few seconds ago. Something is written to the disk for it,
+    /// and those who ask at the same time share that.
     ///
     /// # Errors
     /// They cannot.
     pub async fn ping(&self) -> Result<(), StorageError> {
-        sqlx::query("select 1").execute(&self.readers).await?;
-        self.writer.write(|_| Box::pin(async { Ok(()) })).await
+        self.probe.ask(&self.readers, &self.writer).await
     }
 
     /// Lets the last changes be kept and closes the file.

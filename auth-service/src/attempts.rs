@@ -26,7 +26,7 @@ use service_shell::settings::duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::users::Username;
+use crate::username::Username;
 
 /// How long an attempt waits for others to be decided: as long as a password may wait to be hashed by default.
 const DECISION_LIMIT: Duration = Duration::from_secs(5);

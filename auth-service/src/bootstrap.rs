@@ -18,7 +18,8 @@ use crate::clients::{ClientSecret, client_id};
 use crate::hashing::Passwords;
 use crate::password::Password;
 use crate::storage::Store;
-use crate::users::{User, Username};
+use crate::username::Username;
+use crate::users::User;
 
 /// A file that was read and found usable.
 #[derive(Clone, Debug, Default)]

@@ -23,6 +23,7 @@ mod revocations;
 mod rotation;
 mod sessions;
 mod storage;
+mod username;
 mod users;
 
 use axum::extract::FromRef;

@@ -30,7 +30,7 @@ use self::user::UserCommand;
 use crate::config::{AuthSettings, PairSettings, StoreSettings};
 use crate::provision::Provision;
 use crate::storage::Store;
-use crate::users::Username;
+use crate::username::Username;
 
 /// Knows the users, checks passwords, and issues access and refresh tokens
 #[derive(Debug, Parser)]

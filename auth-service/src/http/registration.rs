@@ -18,7 +18,8 @@ use crate::app::AppState;
 use crate::audit::Author;
 use crate::config::Registration;
 use crate::password::Password;
-use crate::users::{Username, Users};
+use crate::username::Username;
+use crate::users::Users;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(register))

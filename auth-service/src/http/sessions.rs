@@ -27,7 +27,8 @@ use crate::app::AppState;
 use crate::audit::Author;
 use crate::password::Password;
 use crate::sessions::{Delivery, EndReason, Origin, Session, Sessions};
-use crate::users::{AuthenticateError, Username, UsernameRefused, Users};
+use crate::username::{Username, UsernameRefused};
+use crate::users::{AuthenticateError, Users};
 
 /// A user agent is cut here: it is kept to be recognised, not to be parsed.
 const USER_AGENT_CHARACTERS: usize = 256;

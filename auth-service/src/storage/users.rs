@@ -13,7 +13,8 @@ use super::{Store, inconsistent, time};
 use crate::audit::{Author, Happening, Note};
 use crate::hashing::PasswordHash;
 use crate::sessions::EndReason;
-use crate::users::{User, Username};
+use crate::username::Username;
+use crate::users::User;
 
 #[derive(sqlx::FromRow)]
 pub(super) struct UserRow {

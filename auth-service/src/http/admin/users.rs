@@ -22,7 +22,8 @@ use super::{Administrator, Limit, Query};
 use crate::app::AppState;
 use crate::audit::Author;
 use crate::password::Password;
-use crate::users::{User, Username, Users};
+use crate::username::Username;
+use crate::users::{User, Users};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()

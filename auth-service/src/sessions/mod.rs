@@ -5,6 +5,7 @@
 //! holder of the common secret alone.
 
 mod lifecycle;
+mod secret;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -19,7 +20,8 @@ use shared_claims::{
 };
 
 pub use self::lifecycle::RefreshRules;
-pub(crate) use self::lifecycle::{Delivery, EndReason, Ended, Session, SessionSecret, Verdict};
+pub(crate) use self::lifecycle::{Delivery, EndReason, Ended, Session, Verdict};
+pub(crate) use self::secret::SessionSecret;
 use crate::audit::Author;
 use crate::metrics::Outcomes;
 use crate::storage::Store;

@@ -70,6 +70,7 @@ function leave(why) {
   for (const id of ['events', 'claims', 'dashboard', 'sessions']) element(id).replaceChildren();
   for (const id of ['token-header', 'token-payload', 'token-signature']) element(id).textContent = '';
   element('profile').reset();
+  element('profile-fields').disabled = true;
   notice(why);
   element('sign-in').elements.username.focus();
 }
@@ -243,6 +244,8 @@ function browserOf(userAgent) {
 async function loadProfile() {
   try {
     fill(await ask('/profile'));
+    // Not before: what was typed would be overwritten, and what is not here yet be saved as nothing.
+    element('profile-fields').disabled = false;
   } catch (error) {
     complain(error, 'Your profile could not be read.');
   }

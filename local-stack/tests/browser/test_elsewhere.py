@@ -46,7 +46,7 @@ def test_a_foreign_page_reads_nothing_and_neither_refreshes_nor_signs_out(stack,
     sign_in(page)
     is_signed_in(page)
     cookies = user.context.cookies()
-    assert len(cookies) == 2
+    assert len(cookies) == 3
     foreign = user.open(f"http://{host}:{origin({'/': '<!doctype html><title>Elsewhere</title>', '/favicon.ico': ''})}/")
     results = foreign.evaluate(ATTEMPTS, {"auth": services.auth, "resource": services.resource})
     assert len(results) == 12 and set(results.values()) == {"unread"}, results

@@ -91,6 +91,22 @@ def test_every_control_has_a_name_and_every_part_a_heading(stack, browser):
         assert name.strip(), control
 
 
+def test_nothing_is_typed_into_a_profile_that_is_not_there_yet(stack, browser):
+    services, user = stack(), browser()
+    page = user.open(services.resource)
+    held = []
+    page.route("**/profile", lambda route: held.append(route))
+    sign_in(page)
+    is_signed_in(page)
+    expect(page.get_by_label("Display name")).to_be_disabled()
+    expect(page.get_by_role("button", name="Save")).to_be_disabled()
+    while not held:
+        page.wait_for_timeout(10)
+    held.pop().continue_()
+    expect(page.get_by_label("Display name")).to_be_enabled()
+    expect(page.get_by_role("button", name="Save")).to_be_enabled()
+
+
 def test_a_profile_is_changed_and_what_is_wrong_with_it_is_told(stack, browser):
     services, user = stack(), browser()
     page = user.open(services.resource)

@@ -29,8 +29,10 @@ use crate::password::Password;
 /// On a scale to 19: with this a thread has a tenth of a core that others want.
 const HASHING_NICENESS: i32 = 10;
 
-/// Later nobody is asked to come again, however long the queue is.
+/// Later nobody is asked to come again, however long the queue is, but for the spread.
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
+/// Those who are refused at the same moment come again spread over this time.
+const RETRY_SPREAD: Duration = Duration::from_secs(2);
 
 /// A thread that has had nothing to do for this long gives its memory back.
 const IDLE: Duration = Duration::from_secs(2);
@@ -270,14 +272,16 @@ impl Passwords {
     }
 
     /// Counts one that cannot be done in time. It may come again when half of those that wait are done: until then there is less room
-    /// than others ask for, and much later the threads would have nothing to do.
+    /// than others ask for, and much later the threads would have nothing to do. They do not all come at the same moment.
     fn overloaded(&self, outcome: &'static str) -> HashingError {
         self.seen.outcomes.count(outcome);
         let half = u32::try_from(self.queue.len() / 2).unwrap_or(u32::MAX);
         let threads = u32::try_from(self.limits.concurrency.max(1)).unwrap_or(u32::MAX);
-        let retry_after = self.pace.mean().saturating_mul(half) / threads;
+        let half_done = self.pace.mean().saturating_mul(half) / threads;
+        let [random] = random();
         HashingError::Overloaded {
-            retry_after: retry_after.clamp(Duration::from_secs(1), LONGEST_RETRY),
+            retry_after: half_done.clamp(Duration::from_secs(1), LONGEST_RETRY)
+                + RETRY_SPREAD.mul_f32(f32::from(random) / 256.0),
         }
     }
 }
@@ -445,6 +449,8 @@ impl Default for HashingLimits {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use futures_util::FutureExt;
 
     use super::*;
@@ -550,10 +556,17 @@ mod tests {
             let waiting = passwords.run(|_| ());
             assert_eq!(waiting.now_or_never(), None);
         }
-        let retry_after = Duration::from_secs(6);
-        let refused = HashingError::Overloaded { retry_after };
-        assert_eq!(passwords.refuse_if_full(), Err(refused));
-        assert_eq!(passwords.run(|_| ()).await, Err(refused));
+        let half_done = Duration::from_secs(6);
+        let mut seconds = HashSet::new();
+        for _ in 0..100 {
+            let Err(HashingError::Overloaded { retry_after }) = passwords.refuse_if_full() else {
+                panic!("there is room")
+            };
+            assert!((half_done..half_done + RETRY_SPREAD).contains(&retry_after));
+            seconds.insert(retry_after.as_secs());
+        }
+        assert_eq!(seconds, HashSet::from([6, 7]));
+        assert!(passwords.run(|_| ()).await.is_err());
         drop(open);
         assert_eq!(first.await, Ok(()));
     }

@@ -85,11 +85,12 @@ fn hash(turn: Turn, memory: Memory, priority: Priority) -> anyhow::Result<Waits>
         setpriority_process(Some(gettid()), 10)?;
     }
     let params = Params::new(19 * 1024, 2, 1, Some(32)).map_err(|error| anyhow!("{error}"))?;
-    let blocks = match memory {
-        Memory::Reused => params.block_count(),
-        Memory::Allocated => 0,
-    };
-    let mut kept = vec![Block::default(); blocks];
+    let mut kept = Vec::new();
+    if let Memory::Reused = memory {
+        // Allocations above 32 MiB are really given back when they are freed: what this process has in memory is to be told later.
+        kept.reserve_exact(33 * 1024);
+        kept.resize(params.block_count(), Block::default());
+    }
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     let (password, salt, mut output) = (b"space-corgi", b"sixteen bytes of", [0; 32]);
     let mut waits = Waits::of(turn);

@@ -16,7 +16,7 @@ pub(crate) struct Figures<const N: usize> {
 pub(crate) struct Table<const N: usize> {
     unit: &'static str,
     further: [&'static str; N],
-    rows: Vec<(&'static str, Vec<Figures<N>>)>,
+    rows: Vec<(String, Vec<Figures<N>>)>,
 }
 
 impl<const N: usize> Table<N> {
@@ -30,10 +30,10 @@ impl<const N: usize> Table<N> {
     }
 
     /// Adds a turn of a variant. The first variant that has one is the reference.
-    pub(crate) fn add(&mut self, variant: &'static str, figures: Figures<N>) {
-        match self.rows.iter_mut().find(|(name, _)| *name == variant) {
+    pub(crate) fn add(&mut self, variant: &str, figures: Figures<N>) {
+        match self.rows.iter_mut().find(|(name, _)| name == variant) {
             Some((_, turns)) => turns.push(figures),
-            None => self.rows.push((variant, vec![figures])),
+            None => self.rows.push((variant.to_owned(), vec![figures])),
         }
     }
 

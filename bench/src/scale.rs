@@ -40,18 +40,18 @@ pub(crate) async fn run(rounds: &Rounds, sizes: &[u32]) -> anyhow::Result<()> {
             table.add(BareRoute::NAME, asked.figures());
         }
         for service in &mut services {
-            let (name, address) = (service.name, service.auth.address());
+            let (name, address) = (service.name.clone(), service.auth.address());
             let (_, mut waits) = drive(address, service.logins(), rounds.turn()).await?;
-            logins.add(name, waits.figures());
+            logins.add(&name, waits.figures());
             let rotating = std::mem::take(&mut service.rotating);
             let (rotated, mut waits) = drive(address, rotating, rounds.turn()).await?;
             service.rotating = rotated;
-            refreshes.add(name, waits.figures());
+            refreshes.add(&name, waits.figures());
             let (_, mut waits) = drive(address, service.lists.clone(), rounds.turn()).await?;
-            lists.add(name, waits.figures());
+            lists.add(&name, waits.figures());
             let scrape = Repeating::new("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
             let (_, mut waits) = drive(address, vec![scrape], rounds.turn()).await?;
-            counts.add(name, waits.figures());
+            counts.add(&name, waits.figures());
         }
     }
     let mut text = String::new();
@@ -78,7 +78,7 @@ pub(crate) async fn run(rounds: &Rounds, sizes: &[u32]) -> anyhow::Result<()> {
 
 /// A service that knows so many users, each with a session.
 struct Populated {
-    name: &'static str,
+    name: String,
     size: u32,
     auth: AuthService,
     first_answer: Duration,
@@ -105,8 +105,7 @@ impl Populated {
             rotating.push(Rotating::new(&pair)?);
         }
         Ok(Self {
-            // The names of the rows stay until the end of the run.
-            name: size.to_string().leak(),
+            name: size.to_string(),
             size,
             auth,
             first_answer,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use tokio::runtime::Builder;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::auth::{AuthService, USERNAME, login_request_of, profile_request, refresh_request};
@@ -45,64 +45,62 @@ pub(crate) async fn run(rounds: &Rounds, storms: &[u16]) -> anyhow::Result<()> {
             bare: bare.address,
         });
     }
-    let [mut of_refreshes, mut of_profiles, mut of_bare, mut logins] =
-        [(); 4].map(|()| Table::new("per second", ["p50 ms", "p99 ms"]));
-    let mut memory = Vec::new();
-    // The names of the rows stay until the end of the run.
-    let storms = [0].iter().chain(storms).map(|&size| {
-        let name: &'static str = format!("{size} log in").leak();
-        (size, name)
-    });
-    let storms: Vec<_> = storms.collect();
+    let mut turns = vec![
+        ("nobody logs in".to_owned(), Beside::Nothing),
+        ("nobody, bare hashing".to_owned(), Beside::BareHashing),
+    ];
+    for &size in storms {
+        turns.push((format!("{size} log in"), Beside::Storm(size)));
+    }
+    let mut callers = ASKED.map(|what| (what, Table::new("per second", ["p50 ms", "p99 ms"])));
+    let mut logins = Table::new("per second", ["p50 ms", "p99 ms"]);
+    let mut memory = vec![0; turns.len()];
     for _ in rounds.each() {
-        let turn = rounds.turn();
-        let hashing =
-            spawn_blocking(move || hash_on_all_cores(turn, Memory::Reused, Priority::Low));
-        sessions = paced(sessions, turn).await?.0;
-        logins.add(
-            "bare hashing beside the same callers",
-            hashing.await??.figures(),
-        );
-        // Nobody asks meanwhile, so that the load's thread may wait for the hashing ones.
-        let mut hashing = hash_on_all_cores(rounds.turn(), Memory::Reused, Priority::Low)?;
-        logins.add("bare hashing and nothing else", hashing.figures());
-        for &(size, name) in &storms {
+        for ((name, beside), memory) in turns.iter().zip(&mut memory) {
             let turn = rounds.turn();
-            let storm = Storm::begin(auth.address(), size, turn);
-            let (paced, [mut refreshed, mut read, mut asked]) = paced(sessions, turn).await?;
-            sessions = paced;
-            of_refreshes.add(name, refreshed.figures());
-            of_profiles.add(name, read.figures());
-            of_bare.add(name, asked.figures());
-            let mut served = storm.end()?;
-            if size > 0 {
-                logins.add(name, served.figures());
+            let beside = beside.begin(auth.address(), turn);
+            let waits = paced(&mut sessions, turn).await?;
+            for ((_, table), mut waits) in callers.iter_mut().zip(waits) {
+                table.add(name, waits.figures());
             }
-            memory.push((size, resident_kib()? / 1024));
+            if let Some(beside) = beside {
+                let done = beside
+                    .join()
+                    .map_err(|_| anyhow!("what went on beside panicked"))?;
+                logins.add(name, done?.figures());
+            }
+            *memory = resident_kib()?.max(*memory);
         }
+        // Nobody asks meanwhile, so that the load's thread may wait for the hashing ones.
+        let mut hashed = hash_on_all_cores(rounds.turn(), Memory::Reused, Priority::Low)?;
+        logins.add("bare hashing and nobody else", hashed.figures());
     }
     let mut text = format!(
-        "\n{CALLERS} callers refresh, read a profile and ask a bare axum route in turn, something each {PACE:?}, while so many log in again and again\n\n\
-         POST /refresh, each rotating\n{}\n\nGET /profile\n{}\n\na bare axum route\n{}\n\n\
-         logins that were served; the others come again when they are told to\n{}\n\nresident memory, load included\n",
-        of_refreshes.text(),
-        of_profiles.text(),
-        of_bare.text(),
+        "\n{CALLERS} callers refresh, read a profile and ask a bare axum route in turn, something each {PACE:?}, while so many log in \
+         again and again\n"
+    );
+    for (what, table) in &callers {
+        let _ = writeln!(text, "\n{what}\n{}", table.text());
+    }
+    let _ = writeln!(
+        text,
+        "\nlogins that were served; the others come again when they are told to\n{}\n\nresident memory, load included",
         logins.text()
     );
-    for (size, name) in storms {
-        let of_size = memory.iter().filter(|(of, _)| *of == size);
-        let most = of_size.map(|(_, mib)| *mib).max();
-        let _ = writeln!(
-            text,
-            "{name:>12}  {} MiB at the most",
-            most.unwrap_or_default()
-        );
+    for ((name, _), kib) in turns.iter().zip(memory) {
+        let _ = writeln!(text, "{name:>20}  {} MiB at the most", kib / 1024);
     }
     report::print(&text);
     bare.stop().await?;
     auth.stop().await.map(drop)
 }
+
+/// What a caller asks for, one after the other.
+const ASKED: [&str; 3] = [
+    "POST /refresh, each rotating",
+    "GET /profile",
+    BareRoute::NAME,
+];
 
 /// A user who is logged in, with the newest answer to a refresh.
 struct Session {
@@ -112,17 +110,17 @@ struct Session {
     bare: SocketAddr,
 }
 
-/// Has the callers do what they do, each at its own moments, until the turn ends: refreshes, reads, and what is bare.
-async fn paced(sessions: Vec<Session>, turn: Turn) -> anyhow::Result<(Vec<Session>, [Waits; 3])> {
+/// Has the callers do what they do, each at its own moments, until the turn ends.
+async fn paced(sessions: &mut Vec<Session>, turn: Turn) -> anyhow::Result<[Waits; ASKED.len()]> {
     let mut callers = JoinSet::new();
-    for (number, session) in (0..).zip(sessions) {
+    for (number, session) in (0..).zip(sessions.drain(..)) {
         callers.spawn(live(
             session,
             Instant::now() + PACE * number / CALLERS,
             turn,
         ));
     }
-    let (mut sessions, mut all) = (Vec::new(), [(); 3].map(|()| Waits::of(turn)));
+    let mut all = ASKED.map(|_| Waits::of(turn));
     while let Some(ended) = callers.join_next().await {
         let (session, waited) = ended??;
         sessions.push(session);
@@ -130,18 +128,18 @@ async fn paced(sessions: Vec<Session>, turn: Turn) -> anyhow::Result<(Vec<Sessio
             all.extend(waited);
         }
     }
-    Ok((sessions, all))
+    Ok(all)
 }
 
 async fn live(
     mut session: Session,
     mut next: Instant,
     turn: Turn,
-) -> anyhow::Result<(Session, [Waits; 3])> {
+) -> anyhow::Result<(Session, [Waits; ASKED.len()])> {
     let mut auth = Connection::open(session.auth).await?;
     let mut resource = Connection::open(session.resource).await?;
     let mut bare = Connection::open(session.bare).await?;
-    let mut waits = [(); 3].map(|()| Waits::of(turn));
+    let mut waits = ASKED.map(|_| Waits::of(turn));
     for kind in (0..waits.len()).cycle() {
         if next >= turn.until {
             break;
@@ -167,30 +165,42 @@ async fn live(
     Ok((session, waits))
 }
 
-/// So many who log in at once, again and again.
-struct Storm(JoinHandle<anyhow::Result<Waits>>);
+/// What goes on beside the callers.
+#[derive(Clone, Copy, Debug)]
+enum Beside {
+    Nothing,
+    /// What the logins are for the most part, without them: whatever it does to the callers, the machine does.
+    BareHashing,
+    /// So many who log in at once, again and again.
+    Storm(u16),
+}
 
-impl Storm {
-    fn begin(address: SocketAddr, size: u16, turn: Turn) -> Self {
-        Self(thread::spawn(move || {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                let mut callers = JoinSet::new();
-                for number in 0..size {
-                    callers.spawn(log_in(number, address, turn));
-                }
-                let mut all = Waits::of(turn);
-                while let Some(ended) = callers.join_next().await {
-                    all.extend(ended??);
-                }
-                Ok(all)
-            })
-        }))
+impl Beside {
+    /// Begins it on threads of its own.
+    fn begin(self, address: SocketAddr, turn: Turn) -> Option<JoinHandle<anyhow::Result<Waits>>> {
+        match self {
+            Self::Nothing => None,
+            Self::BareHashing => Some(thread::spawn(move || {
+                hash_on_all_cores(turn, Memory::Reused, Priority::Low)
+            })),
+            Self::Storm(size) => Some(thread::spawn(move || storm(size, address, turn))),
+        }
     }
+}
 
-    fn end(self) -> anyhow::Result<Waits> {
-        self.0.join().map_err(|_| anyhow!("the storm panicked"))?
-    }
+fn storm(size: u16, address: SocketAddr, turn: Turn) -> anyhow::Result<Waits> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut callers = JoinSet::new();
+        for number in 0..size {
+            callers.spawn(log_in(number, address, turn));
+        }
+        let mut all = Waits::of(turn);
+        while let Some(ended) = callers.join_next().await {
+            all.extend(ended??);
+        }
+        Ok(all)
+    })
 }
 
 async fn log_in(number: u16, address: SocketAddr, turn: Turn) -> anyhow::Result<Waits> {

@@ -16,8 +16,8 @@ use crate::rounds::Turn;
 
 /// By this the kernel knows the servers' threads.
 const THREAD_NAME: &str = "server";
-/// And those of their databases, as sqlx names them.
-const DATABASE_THREADS: &str = "sqlx-";
+/// And those of their databases, as sqlx and the services' store name them.
+const DATABASE_THREADS: [&str; 2] = ["sqlx-", "store-"];
 
 /// Ends when the server is to stop.
 pub(crate) type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -135,7 +135,8 @@ fn processor_time() -> anyhow::Result<Duration> {
         let Ok(name) = fs::read_to_string(folder.join("comm")) else {
             continue;
         };
-        if name.trim_end() == THREAD_NAME || name.starts_with(DATABASE_THREADS) {
+        let is_database = DATABASE_THREADS.iter().any(|begin| name.starts_with(begin));
+        if is_database || name.trim_end() == THREAD_NAME {
             let counted = fs::read_to_string(folder.join("schedstat"))
                 .context("the kernel keeps no schedstat")?;
             let nanoseconds = counted.split(' ').next().unwrap_or_default().parse()?;

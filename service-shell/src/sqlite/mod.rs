@@ -22,7 +22,6 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 pub use self::backup::Backup;
-use self::checkpoint::Checkpointer;
 use self::probe::Probe;
 pub use self::restore::{Prepared, Restore};
 pub use self::writer::Writer;
@@ -205,9 +204,11 @@ impl Database {
             .connect_with(options.clone().read_only(true))
             .await
             .map_err(|error| unusable(format!("cannot be opened: {error}")))?;
+        let writer = Writer::start(connection, options)
+            .map_err(|error| unusable(format!("has no thread to be written by: {error}")))?;
         Ok(Self {
             readers,
-            writer: Writer::start(connection, Checkpointer::start(options)),
+            writer,
             probe: Probe::default(),
             _in_use: Arc::new(in_use),
         })

@@ -3,15 +3,19 @@
 //! With `synchronous=FULL` a commit costs far more than the statements in it, so that sharing it is where throughput
 //! comes from; the promise stays what it was: a change is answered when it is on the disk.
 
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
+use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 
 use super::StorageError;
@@ -97,14 +101,23 @@ where
 }
 
 impl Writer {
-    pub(super) fn start(connection: SqliteConnection, checkpointer: Checkpointer) -> Self {
+    /// Starts the writer, on a thread of its own: a commit goes back and forth between it and the connection's thread, and would else
+    /// wait each time behind all the requests that have come meanwhile. The thread ends with the last handle.
+    pub(super) fn start(
+        connection: SqliteConnection,
+        options: SqliteConnectOptions,
+    ) -> io::Result<Self> {
         let (messages, receiver) = mpsc::channel(QUEUE);
         let batches = Batches {
             changes: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
             took: metrics::seconds(),
         };
-        tokio::spawn(run(connection, receiver, batches.clone(), checkpointer));
-        Self { messages, batches }
+        let running = run(connection, receiver, batches.clone(), options);
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || runtime.block_on(running))?;
+        Ok(Self { messages, batches })
     }
 
     /// Makes known what is counted of commits.
@@ -159,8 +172,9 @@ async fn run(
     mut connection: SqliteConnection,
     mut messages: mpsc::Receiver<Message>,
     batches: Batches,
-    mut checkpointer: Checkpointer,
+    options: SqliteConnectOptions,
 ) {
+    let mut checkpointer = Checkpointer::start(options);
     let mut waiting = Vec::with_capacity(BATCH);
     let mut closed = None;
     while messages.recv_many(&mut waiting, BATCH).await > 0 {

@@ -8,6 +8,7 @@ use axum::extract::FromRef;
 use prometheus_client::registry::Registry;
 use service_shell::cors::AllowedOrigins;
 use service_shell::keys::{KeySource, Keys};
+use service_shell::limits::Limits;
 use service_shell::metrics;
 use service_shell::request_log::chain;
 use service_shell::serve::Shell;
@@ -22,7 +23,7 @@ use crate::clients::Clients;
 use crate::config::{Config, Registration, SessionPolicy};
 use crate::grants::{ADMIN_SCOPE, Grants};
 use crate::hashing::Passwords;
-use crate::http::RefreshCookie;
+use crate::http::{PASSWORD_ROUTES, RefreshCookie};
 use crate::key_holders::{KeyHolder, KeyHolders};
 use crate::metrics::Monitor;
 use crate::proxies::TrustedProxies;
@@ -117,7 +118,11 @@ impl AppState {
             access_token_expires,
             clock: config.clock.clone(),
         };
-        let shell = Shell::tracing("auth-service", config.limits, config.traces.as_ref());
+        let limits = Limits {
+            scarce: &PASSWORD_ROUTES,
+            ..config.limits
+        };
+        let shell = Shell::tracing("auth-service", limits, config.traces.as_ref());
         let users = Users::new(
             store.clone(),
             passwords.clone(),

@@ -11,7 +11,8 @@ use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use tokio::time::Sleep;
 
-use crate::limits::{InFlight, Limits, Paused};
+use crate::in_flight::{InFlight, Paused};
+use crate::limits::Limits;
 use crate::problem::Problem;
 
 /// Why a body was not read to its end.

@@ -8,6 +8,7 @@ mod connections;
 pub mod cors;
 pub mod files;
 pub mod health;
+mod in_flight;
 pub mod keys;
 pub mod limits;
 pub mod logging;

@@ -1,15 +1,11 @@
 //! What clients may take of a service, however many there are and whatever they do with their connections, and what time they
 //! have when it stops: settings with defaults that hold for a service that anybody may reach.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicIsize, Ordering};
 use std::time::Duration;
 
 use clap::Args;
-use prometheus_client::registry::Registry;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::metrics;
 use crate::settings::{SettingError, count, duration};
 
 /// Connections at the same time, where the process may have files enough open.
@@ -29,7 +25,8 @@ pub struct LimitSettings {
     /// process may have open]
     #[arg(long, env = "HTTP_MAX_CONNECTIONS", value_name = "COUNT", value_parser = |text: &str| count(text, 1_000_000), global = true)]
     http_max_connections: Option<usize>,
-    /// Requests that are being worked on at the same time; one more is answered with 503
+    /// Requests that are being worked on at the same time, and as many again that wait for a password to be hashed; one more is
+    /// answered with 503
     #[arg(long, env = "HTTP_MAX_IN_FLIGHT", value_name = "COUNT", default_value = "1024", value_parser = |text: &str| count(text, 1_000_000), global = true)]
     http_max_in_flight: usize,
     /// Bytes of a request's first line and headers; one more is answered with 431
@@ -58,8 +55,11 @@ pub struct LimitSettings {
 pub struct Limits {
     /// Connections at the same time.
     pub connections: usize,
-    /// Requests that are being worked on at the same time. Those that wait for their own client do not count.
+    /// Requests of a class that are being worked on at the same time. Those that wait for their own client do not count.
     pub in_flight: usize,
+    /// The routes whose requests wait for something that is scarce: they are a class of their own, so that, however many they are,
+    /// there is room for the others.
+    pub scarce: &'static [&'static str],
     /// Bytes of a request's first line and headers, from 8 KiB.
     pub header_bytes: usize,
     /// Bytes of a request's body.
@@ -79,6 +79,7 @@ impl Default for Limits {
         Self {
             connections: MAX_CONNECTIONS,
             in_flight: 1024,
+            scarce: &[],
             header_bytes: 64 * 1024,
             body_bytes: 64 * 1024,
             idle: Duration::from_secs(75),
@@ -110,6 +111,7 @@ impl LimitSettings {
         Ok(Limits {
             connections,
             in_flight: self.http_max_in_flight,
+            scarce: &[],
             header_bytes: self.http_max_header_bytes,
             body_bytes: self.http_max_body_bytes,
             idle: self.http_idle_timeout,
@@ -166,77 +168,4 @@ fn body_timeout(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| {
             "use a duration from 1ms to 25s: a request has 30 seconds for all".to_owned()
         })
-}
-
-/// The requests that are being worked on. Clones count together.
-#[derive(Clone, Debug)]
-pub(crate) struct InFlight {
-    most: isize,
-    /// Goes below zero for a moment, where a request is given up while it waits for its client.
-    running: Arc<AtomicIsize>,
-}
-
-impl InFlight {
-    pub(crate) fn at_most(most: usize) -> Self {
-        Self {
-            most: isize::try_from(most).unwrap_or(isize::MAX),
-            running: Arc::default(),
-        }
-    }
-
-    pub(crate) fn expose(&self, registry: &mut Registry) {
-        let running = Arc::clone(&self.running);
-        metrics::gauge(
-            registry,
-            "http_requests_in_flight",
-            "Requests that are being worked on",
-            move || i64::try_from(running.load(Ordering::Relaxed)).unwrap_or(i64::MAX),
-        );
-        let most = i64::try_from(self.most).unwrap_or(i64::MAX);
-        metrics::gauge(
-            registry,
-            "http_requests_in_flight_limit",
-            "Requests that may be worked on at the same time",
-            move || most,
-        );
-    }
-
-    /// One more, until the guard is dropped. `None`: there are as many as there may be.
-    pub(crate) fn begin(&self) -> Option<Running> {
-        let before = self.running.fetch_add(1, Ordering::Relaxed);
-        let running = Running(Arc::clone(&self.running));
-        (before < self.most).then_some(running)
-    }
-
-    /// For a request of which there may always be one more.
-    pub(crate) fn begin_always(&self) -> Running {
-        self.running.fetch_add(1, Ordering::Relaxed);
-        Running(Arc::clone(&self.running))
-    }
-
-    /// Takes a running request out of the count, until the guard is dropped.
-    pub(crate) fn pause(&self) -> Paused {
-        self.running.fetch_sub(1, Ordering::Relaxed);
-        Paused(Arc::clone(&self.running))
-    }
-}
-
-/// A request that counts.
-#[derive(Debug)]
-pub(crate) struct Running(Arc<AtomicIsize>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A request that does not count for now.
-#[derive(Debug)]
-pub(crate) struct Paused(Arc<AtomicIsize>);
-
-impl Drop for Paused {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
 }

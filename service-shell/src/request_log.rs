@@ -27,7 +27,8 @@ use uuid::Uuid;
 use crate::answer_headers;
 use crate::client_body::ClientBody;
 use crate::cors::Readers;
-use crate::limits::{InFlight, Limits};
+use crate::in_flight::Classes;
+use crate::limits::Limits;
 use crate::metrics::RequestMetrics;
 use crate::problem::Problem;
 use crate::trace_context::TraceParent;
@@ -54,7 +55,7 @@ struct Around {
     /// The name of the service, for the log.
     service: &'static str,
     limits: Limits,
-    in_flight: InFlight,
+    in_flight: Classes,
     requests: RequestMetrics,
     /// Where spans are sent, if they are.
     spans: Option<Spans>,
@@ -71,7 +72,7 @@ impl RequestLog {
         let around = Around {
             service,
             limits,
-            in_flight: InFlight::at_most(limits.in_flight),
+            in_flight: Classes::new(&limits),
             requests: RequestMetrics::new(),
             spans: traces.map(start),
             span_counts,
@@ -147,8 +148,8 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let around = &*self.around;
-        let (limits, in_flight) = (&around.limits, &around.in_flight);
         let line = Line::begin(Arc::clone(&self.around), &mut request);
+        let in_flight = around.in_flight.of(line.route.as_ref());
         let asker = self.readers.asker(&request);
         // Handlers that call other services find it there, whoever made it.
         request.headers_mut().insert(X_REQUEST_ID, line.id.clone());
@@ -160,7 +161,7 @@ where
             let overloaded = Problem::overloaded(Duration::from_secs(1)).because(Arc::new(TooMany));
             return Box::pin(async move { Ok(line.end(asker.answer(overloaded).await)) });
         };
-        let request = ClientBody::limit(request, limits, in_flight);
+        let request = ClientBody::limit(request, &around.limits, in_flight);
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answered =

@@ -289,6 +289,24 @@ async fn one_request_too_many_is_a_503_and_health_is_answered_all_the_same() {
 }
 
 #[tokio::test]
+async fn requests_that_wait_for_what_is_scarce_leave_room_for_the_others() {
+    let (server, held) = start(Limits {
+        in_flight: 1,
+        scarce: &["/wait"],
+        ..Limits::default()
+    })
+    .await;
+    let mut waiting = Raw::connect(server.address()).await;
+    waiting.send(WAIT).await;
+    held.arrived.notified().await;
+    ask(&server, WAIT).await.is(503, "overloaded");
+    assert_eq!(ask(&server, GET).await.body, "well");
+    held.released.notify_one();
+    assert_eq!(waiting.answer().await.expect("an answer").body, "waited");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_page_sees_that_its_request_is_one_too_many() {
     let (server, held) = start(Limits {
         in_flight: 1,

@@ -29,6 +29,9 @@ shared_claims::scopes! {
     RevocationsRead = "revocations:read",
 }
 
+/// Where requests wait for a password to be hashed.
+pub(crate) const PASSWORD_ROUTES: [&str; 3] = ["/login", "/register", "/me/password"];
+
 /// Every route; that of the metrics unless it is apart.
 pub(crate) fn router(state: AppState, with_metrics: bool) -> Router {
     let cors = AllowedOrigins::from_ref(&state).layer_with_cookies();

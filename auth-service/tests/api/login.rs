@@ -198,6 +198,29 @@ async fn no_answer_repeats_a_password_that_was_sent_as_a_number() {
 }
 
 #[tokio::test]
+async fn more_logins_than_there_is_room_for_take_no_room_from_others() {
+    let stack = Stack::start_with(|config| {
+        config.limits.in_flight = 4;
+        config.hashing = HashingLimits {
+            concurrency: 1,
+            queue: 64,
+            deadline: 25 * SECOND,
+        };
+    })
+    .await;
+    let user = stack.sign_up("cosmo").await;
+    let storm = futures_util::future::join_all((0..24).map(|_| stack.log_in("cosmo")));
+    let others = async {
+        for _ in 0..20 {
+            stack.me(&user.access).await.has_status(200);
+        }
+    };
+    let (replies, ()) = tokio::join!(storm, others);
+    let refused = replies.iter().filter(|reply| reply.status == 503).count();
+    assert!((1..=20).contains(&refused), "{refused} refused");
+}
+
+#[tokio::test]
 async fn logins_that_cannot_be_served_in_time_get_503_and_the_rest_go_on() {
     let limits = HashingLimits {
         concurrency: 1,

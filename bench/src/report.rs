@@ -91,8 +91,9 @@ fn spread(figures: impl Iterator<Item = f64>) -> (f64, f64, f64) {
 }
 
 /// How waits are distributed, in milliseconds.
-pub(crate) fn distribution(rows: &mut [(&'static str, Vec<Duration>)]) -> String {
-    let width = rows.iter().map(|(name, _)| name.chars().count()).max();
+pub(crate) fn distribution(rows: &mut [(impl AsRef<str>, Vec<Duration>)]) -> String {
+    let widths = rows.iter().map(|(name, _)| name.as_ref().chars().count());
+    let width = widths.max();
     let width = width.unwrap_or_default();
     let mut text = format!(
         "{:width$}  {:>8}  {:>8}  {:>8}  {:>8}  {:>8}",
@@ -100,7 +101,7 @@ pub(crate) fn distribution(rows: &mut [(&'static str, Vec<Duration>)]) -> String
     );
     for (name, waits) in rows {
         waits.sort_unstable();
-        let _ = write!(text, "\n{name:width$}");
+        let _ = write!(text, "\n{:width$}", name.as_ref());
         for thousandth in [500, 900, 990, 999, 1000] {
             let index = waits.len().saturating_sub(1) * thousandth / 1000;
             let wait = waits.get(index).copied().unwrap_or_default();

@@ -76,6 +76,18 @@ impl Waits {
         }
     }
 
+    /// Adds what was due then and is done now, however late.
+    pub(crate) fn add_due(&mut self, due: Instant) {
+        if (self.turn.from..self.turn.until).contains(&due) {
+            self.waits.push(due.elapsed());
+        }
+    }
+
+    /// Each of them.
+    pub(crate) fn into_each(self) -> Vec<Duration> {
+        self.waits
+    }
+
     /// Adds what somebody else did in the same turn.
     pub(crate) fn extend(&mut self, others: Self) {
         self.waits.extend(others.waits);

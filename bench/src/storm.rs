@@ -52,16 +52,18 @@ pub(crate) async fn run(rounds: &Rounds, storms: &[u16]) -> anyhow::Result<()> {
     for &size in storms {
         turns.push((format!("{size} log in"), Beside::Storm(size)));
     }
-    let mut callers = ASKED.map(|what| (what, Table::new("per second", ["p50 ms", "p99 ms"])));
+    // Of all rounds together: a turn alone has too few of them for its p99 to say much.
+    let rows = || turns.iter().map(|(name, _)| (name.as_str(), Vec::new()));
+    let mut callers = ASKED.map(|what| (what, rows().collect::<Vec<_>>()));
     let mut logins = Table::new("per second", ["p50 ms", "p99 ms"]);
     let mut memory = vec![0; turns.len()];
     for _ in rounds.each() {
-        for ((name, beside), memory) in turns.iter().zip(&mut memory) {
+        for (number, ((name, beside), memory)) in turns.iter().zip(&mut memory).enumerate() {
             let turn = rounds.turn();
             let beside = beside.begin(auth.address(), turn);
             let waits = paced(&mut sessions, turn).await?;
-            for ((_, table), mut waits) in callers.iter_mut().zip(waits) {
-                table.add(name, waits.figures());
+            for ((_, rows), waits) in callers.iter_mut().zip(waits) {
+                rows[number].1.extend(waits.into_each());
             }
             if let Some(beside) = beside {
                 let done = beside
@@ -79,8 +81,8 @@ pub(crate) async fn run(rounds: &Rounds, storms: &[u16]) -> anyhow::Result<()> {
         "\n{CALLERS} callers refresh, read a profile and ask a bare axum route in turn, something each {PACE:?}, while so many log in \
          again and again\n"
     );
-    for (what, table) in &callers {
-        let _ = writeln!(text, "\n{what}\n{}", table.text());
+    for (what, rows) in &mut callers {
+        let _ = writeln!(text, "\n{what}\n{}", report::distribution(rows));
     }
     let _ = writeln!(
         text,
@@ -159,8 +161,8 @@ async fn live(
                 bare.exchange(BareRoute::REQUEST.as_bytes()).await?;
             }
         }
-        waits[kind].add(next);
-        next = (next + PACE).max(Instant::now());
+        waits[kind].add_due(next);
+        next += PACE;
     }
     Ok((session, waits))
 }

@@ -11,6 +11,7 @@ use clap::Args;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use reqwest::Url;
+use shared_claims::extract::Cause;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::CorsLayer;
 
@@ -204,16 +205,22 @@ impl Asker {
         let Some((cors, method, origin)) = self.0 else {
             return answer;
         };
+        let cause = answer.extensions().get::<Cause>().cloned();
         let mut request = http::Request::new(());
         *request.method_mut() = method;
         request.headers_mut().insert(ORIGIN, origin);
         let mut answer = Some(answer);
         let once = move |_| future::ready(Ok::<_, Infallible>(answer.take().unwrap_or_default()));
         let answering = cors.layer(service_fn(once));
-        match answering.oneshot(request).await {
+        let mut answer = match answering.oneshot(request).await {
             Ok(answer) => answer,
             Err(never) => match never {},
+        };
+        // That of a preflight is made anew: the log is to say all the same what was the matter.
+        if let Some(cause) = cause {
+            answer.extensions_mut().insert(cause);
         }
+        answer
     }
 }
 

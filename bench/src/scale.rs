@@ -8,6 +8,8 @@ use std::fmt::Write;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use tokio::time::sleep;
+
 use crate::auth::{AuthService, cores, get_request, login_request_of};
 use crate::bare::BareRoute;
 use crate::load::{Repeating, drive};
@@ -17,6 +19,8 @@ use crate::report::{self, Table};
 use crate::rounds::Rounds;
 use crate::server::resident_kib;
 
+/// After this the hashing threads have given their memory back, which says nothing about the users.
+const HASHING_GIVES_BACK: Duration = Duration::from_secs(4);
 /// Callers of everything but logins.
 const CALLERS: u32 = 8;
 
@@ -62,11 +66,11 @@ pub(crate) async fn run(rounds: &Rounds, sizes: &[u32]) -> anyhow::Result<()> {
     for service in &services {
         let _ = writeln!(
             text,
-            "{:>9}  {} MiB on the disk, first answer {} ms after the start, {} MiB more in memory",
+            "{:>9}  {} KiB on the disk, first answer {} ms after the start, {} KiB more in memory",
             service.name,
-            fs::metadata(service.auth.database())?.len() >> 20,
+            fs::metadata(service.auth.database())?.len() >> 10,
             service.first_answer.as_millis(),
-            service.memory_kib >> 10,
+            service.memory_kib,
         );
     }
     report::print(&text);
@@ -104,6 +108,7 @@ impl Populated {
             lists.push(Repeating::new(&get_request("/sessions", &pair)?));
             rotating.push(Rotating::new(&pair)?);
         }
+        sleep(HASHING_GIVES_BACK).await;
         Ok(Self {
             name: size.to_string(),
             size,

@@ -11,9 +11,11 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::future::join_all;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
 use test_support::Server;
+
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// An issuer that counts what it is asked, and a service that knows its newest token alone.
 #[derive(Clone, Default)]
@@ -75,7 +77,12 @@ fn trail(headers: &HeaderMap) -> String {
             .get(name)
             .map_or("", |value| value.to_str().unwrap())
     };
-    format!("{} {}", header("x-request-id"), header("traceparent"))
+    format!(
+        "{} {} {}",
+        header("x-request-id"),
+        header("traceparent"),
+        header("tracestate")
+    )
 }
 
 async fn issue(State(Fake(fake)): State<Fake>, headers: HeaderMap) -> Response {
@@ -225,7 +232,8 @@ async fn a_call_carries_the_token_and_the_trail_and_so_does_the_fetch_of_its_tok
     let client = ServiceClient::new(source);
     let mut headers = HeaderMap::new();
     headers.insert("x-request-id", "abc".parse().unwrap());
-    headers.insert("traceparent", "00-1-2-01".parse().unwrap());
+    headers.insert("traceparent", TRACEPARENT.parse().unwrap());
+    headers.insert("tracestate", "a=b".parse().unwrap());
     headers.insert("cookie", "not=this".parse().unwrap());
     let url = format!("http://{}/stock", server.address());
     let answer = client
@@ -233,8 +241,88 @@ async fn a_call_carries_the_token_and_the_trail_and_so_does_the_fetch_of_its_tok
         .await
         .unwrap();
     assert_eq!(answer.status(), 200);
-    assert_eq!(answer.text().await.unwrap(), "abc 00-1-2-01");
-    assert_eq!(*fake.0.trail.lock().unwrap(), "abc 00-1-2-01");
+    let all = format!("abc {TRACEPARENT} a=b");
+    assert_eq!(answer.text().await.unwrap(), all);
+    assert_eq!(*fake.0.trail.lock().unwrap(), all);
+}
+
+#[tokio::test]
+async fn what_is_long_or_not_well_formed_is_in_no_call_and_in_no_fetch_that_others_wait_for() {
+    let long = |count| "x".repeat(count);
+    let (id, longest) = (("x-request-id", "abc"), long(512));
+    let parent = ("traceparent", TRACEPARENT);
+    let later = format!("cc{}-more", &TRACEPARENT[2..]);
+    let cases: Vec<(Vec<(&'static str, String)>, String)> = [
+        (
+            vec![id, parent, ("tracestate", &longest)],
+            format!("abc {TRACEPARENT} {longest}"),
+        ),
+        (vec![("traceparent", &later)], format!(" {later} ")),
+        (
+            vec![("x-request-id", &long(256))],
+            format!("{}  ", long(256)),
+        ),
+        (
+            vec![("x-request-id", &long(257)), parent],
+            format!(" {TRACEPARENT} "),
+        ),
+        (vec![id, id], "  ".to_owned()),
+        (vec![("x-request-id", "")], "  ".to_owned()),
+        (vec![("x-request-id", "\u{e9}")], "  ".to_owned()),
+        (vec![id, ("tracestate", "a=b")], "abc  ".to_owned()),
+        (
+            vec![id, parent, ("tracestate", &long(100_000))],
+            format!("abc {TRACEPARENT} "),
+        ),
+        (
+            vec![
+                parent,
+                ("tracestate", &long(256)),
+                ("tracestate", &long(256)),
+            ],
+            format!(" {TRACEPARENT} "),
+        ),
+        (vec![parent, parent, ("tracestate", "a=b")], "  ".to_owned()),
+        (
+            vec![("traceparent", "00-1-2-01"), ("tracestate", "a=b")],
+            "  ".to_owned(),
+        ),
+        (
+            vec![("traceparent", &TRACEPARENT.to_uppercase())],
+            "  ".to_owned(),
+        ),
+        (
+            vec![("traceparent", &format!("{TRACEPARENT}-more"))],
+            "  ".to_owned(),
+        ),
+        (
+            vec![("traceparent", &format!("{later}{}", long(256)))],
+            "  ".to_owned(),
+        ),
+    ]
+    .into_iter()
+    .map(|(headers, expected)| {
+        let headers = headers.into_iter();
+        (
+            headers
+                .map(|(name, value)| (name, value.to_owned()))
+                .collect(),
+            expected,
+        )
+    })
+    .collect();
+    for (came, goes) in cases {
+        let (fake, server, source) = Fake::start().await;
+        let client = ServiceClient::new(source);
+        let mut headers = HeaderMap::new();
+        for (name, value) in &came {
+            headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        let url = format!("http://{}/stock", server.address());
+        let answer = client.send(client.get(url), &Trail::of(&headers)).await;
+        assert_eq!(answer.unwrap().text().await.unwrap(), goes, "{came:?}");
+        assert_eq!(*fake.0.trail.lock().unwrap(), goes, "{came:?}");
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// `00-<trace id>-<parent id>-<flags>`: what later versions begin with too, so that they can be read like this one.
 const LENGTH: usize = 55;
@@ -17,14 +17,13 @@ const SAMPLED: u8 = 1;
 pub(crate) struct TraceParent(HeaderValue);
 
 impl TraceParent {
-    /// The one that a request came with. One that is not valid is taken out of its headers, and with it the `tracestate` that
-    /// means nothing without: nobody is told of them.
+    /// The one that a request came with. One that is not valid is taken out of its headers, and without a valid one so is
+    /// `tracestate`, which means nothing then: nobody is told of them.
     pub(crate) fn take(headers: &mut HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT).iter();
-        let first = values.next()?;
-        let parsed = match values.next() {
-            None => Self::parse(first),
-            Some(_) => None,
+        let parsed = match (values.next(), values.next()) {
+            (Some(only), None) => Self::parse(only),
+            _ => None,
         };
         if parsed.is_none() {
             headers.remove(TRACEPARENT);
@@ -169,6 +168,7 @@ mod tests {
             &[&VALID.to_uppercase()],
             &[&format!("{VALID},{VALID}")],
             &[""],
+            &[],
         ] {
             let mut headers = headers(bad);
             assert_eq!(TraceParent::take(&mut headers), None, "{bad:?}");

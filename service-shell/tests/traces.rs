@@ -94,6 +94,7 @@ async fn without_a_collector_a_valid_traceparent_goes_on_as_it_came_and_no_other
             ("traceparent", &valid),
             ("tracestate", "a=b"),
         ],
+        &[("tracestate", "a=b")],
         &[],
     ] {
         assert_eq!(send(&client, "/trail/1", invalid).await.text, " ");

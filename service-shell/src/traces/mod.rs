@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use self::sender::Sender;
 use crate::settings::web_address;
-use crate::trace_context::{TRACEPARENT, TRACESTATE, TraceParent};
+use crate::trace_context::{TRACEPARENT, TraceParent};
 
 /// Spans that wait to be sent; one more is dropped.
 const QUEUE: usize = 2048;
@@ -111,10 +111,6 @@ impl Begun {
     pub(crate) fn hand_on(&self, headers: &mut HeaderMap) -> TraceParent {
         let place = TraceParent::new(self.trace_id, self.span_id, self.sampled);
         headers.insert(TRACEPARENT, place.header());
-        if self.parent_id.is_none() {
-            // It would be of a trace that nobody knows.
-            headers.remove(TRACESTATE);
-        }
         place
     }
 }

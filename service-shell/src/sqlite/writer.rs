@@ -176,14 +176,13 @@ async fn run(
 ) {
     let mut checkpointer = Checkpointer::start(options);
     let mut waiting = Vec::with_capacity(BATCH);
-    let mut closed = None;
+    let mut closing = Vec::new();
     while messages.recv_many(&mut waiting, BATCH).await > 0 {
         let mut batch = Vec::with_capacity(waiting.len());
-        let mut close = None;
         for message in waiting.drain(..) {
             match message {
                 Message::Change(change) => batch.push(change),
-                Message::Close(done) => close = Some(done),
+                Message::Close(done) => closing.push(done),
             }
         }
         let started = Instant::now();
@@ -198,14 +197,13 @@ async fn run(
         for change in batch {
             change.answer(kept.clone());
         }
-        if close.is_some() {
-            closed = close;
+        if !closing.is_empty() {
             break;
         }
     }
     checkpointer.stop().await;
     let _ = connection.close().await;
-    if let Some(done) = closed {
+    for done in closing {
         let _ = done.send(());
     }
 }

@@ -1,8 +1,10 @@
 //! Guessing has an end, and does not keep out whom the password belongs to.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use auth_service::config::{Limit, Rate, Registration};
+use futures_util::future::join_all;
 use http::Method;
 use serde_json::json;
 use test_support::Reply;
@@ -145,6 +147,65 @@ async fn an_address_has_a_count_over_everything_that_is_tried_from_it() {
     assert!(refused.header("retry-after").parse::<u64>().unwrap() > 800);
     // What needs no guessing goes on.
     stack.client.get("/health/ready").await.has_status(200);
+}
+
+/// However many names are tried: each of them would have attempts of its own, and cost a hash.
+#[tokio::test]
+async fn an_address_that_tries_ten_thousand_names_is_turned_away_quickly_and_nobody_else_notices() {
+    const NAMES: usize = 10_000;
+    const AT_ONCE: usize = 8;
+    let stack = behind_a_proxy(rate(100, HOUR), rate(4, HOUR)).await;
+    let over = Cell::new(false);
+    let guessing = async {
+        let started = Instant::now();
+        let guesses = (0..AT_ONCE).map(async |first| {
+            let mut looked_at = 0;
+            for number in (first..NAMES).step_by(AT_ONCE) {
+                let name = format!("user-{number}");
+                let guess = log_in_from(&stack, "198.51.100.1", &name, "wrong-password").await;
+                if guess.status == 401 {
+                    looked_at += 1;
+                } else {
+                    is_too_many(guess);
+                }
+            }
+            looked_at
+        });
+        let looked_at: u32 = join_all(guesses).await.into_iter().sum();
+        over.set(true);
+        assert_eq!(looked_at, 4);
+        // A hash for each would take many times as long.
+        assert!(
+            started.elapsed() < Duration::from_mins(2),
+            "{:?}",
+            started.elapsed()
+        );
+    };
+    let living = async {
+        let mut number = 0;
+        while !over.get() {
+            let (name, from) = (
+                format!("cosmo-{number}"),
+                format!("10.0.{}.{}", number / 250, number % 250),
+            );
+            let started = Instant::now();
+            let register = stack.client.request(&Method::POST, "/register");
+            let body = json!({"username": name, "password": PASSWORD});
+            let register = register.header("x-forwarded-for", &from).json(&body);
+            Reply::to(register).await.has_status(201);
+            let pair = log_in_from(&stack, &from, &name, PASSWORD).await;
+            let refresh = pair.has_status(200).text_of("refresh_token");
+            stack.refresh(&refresh).await.has_status(200);
+            assert!(
+                started.elapsed() < Duration::from_secs(10),
+                "{:?}",
+                started.elapsed()
+            );
+            number += 1;
+        }
+        assert!(number > 1);
+    };
+    tokio::join!(guessing, living);
 }
 
 #[tokio::test]

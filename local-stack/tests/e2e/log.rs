@@ -7,7 +7,8 @@ use test_support::Reply;
 
 use crate::stack::Stack;
 
-/// Everything a user does, at the loudest that our own code can log, and not one secret of it in the whole log.
+/// Everything a user does, at the loudest that our own code can log, and not one secret of it in the whole log, nor who it was or
+/// where they went.
 #[tokio::test]
 async fn no_password_token_or_secret_is_in_the_log_of_a_whole_run() {
     let quiet = "trace,hyper=info,hyper_util=info,mio=info,tokio=info";
@@ -62,6 +63,7 @@ async fn no_password_token_or_secret_is_in_the_log_of_a_whole_run() {
         .get(&format!("/nothing?token={access}"))
         .await
         .has_status(404);
+    leaves_traces(&stack, &access).await;
     let odd = stack
         .resource
         .request(&Method::GET, "/profile")
@@ -97,7 +99,9 @@ async fn no_password_token_or_secret_is_in_the_log_of_a_whole_run() {
         .into_iter()
         .chain(["space-corgi", secret.as_str()])
         .chain(signatures);
-    for secret in secrets {
+    let users = ["laika", "cosmo", UNKNOWN];
+    let queries = ["query-of", "?token"];
+    for secret in secrets.chain(users).chain(PATHS).chain(queries) {
         assert!(!log.contains(secret), "the log has {secret}");
     }
     for (what, sign) in [
@@ -108,6 +112,22 @@ async fn no_password_token_or_secret_is_in_the_log_of_a_whole_run() {
         assert!(!log.contains(sign), "the log has {what}");
     }
     assert!(log.contains("a refresh token was used again"));
+}
+
+/// A path without a route, and one that in auth-service has a route for administrators.
+const PATHS: [&str; 2] = ["/no-route-leads-here", "/admin/users/whose-account"];
+const UNKNOWN: &str = "nobody-of-this-name";
+
+async fn leaves_traces(stack: &Stack, token: &str) {
+    for (path, status) in PATHS.into_iter().zip([404, 403]) {
+        let asked = format!("{path}?query-of=anything");
+        let reply = stack.resource.get_with(&asked, token).await;
+        reply.has_status(404);
+        let reply = stack.auth.get_with(&asked, token).await;
+        reply.has_status(status);
+    }
+    let reply = stack.log_in(UNKNOWN, "a wrong password").await;
+    reply.has_status(401);
 }
 
 #[tokio::test]

@@ -106,7 +106,7 @@ storm() {
         some=$((left < 256 ? left : 256)) left=$((left - 256))
         curl --silent --parallel --parallel-immediate --parallel-max 256 --output "$folder/pairs-$left" \
             --write-out '%{http_code}\n' "http://$auth/login?[1-$some]" -H 'Content-Type: application/json' \
-            -d "{\"username\": \"$user\", \"password\": \"$password\"}" >"$folder/codes-$left" &
+            -d "{\"username\": \"$user\", \"password\": \"$password\"}" >"$folder/codes-$left" 2>"$folder/meter" &
         curls+=($!)
     done
     wait "${curls[@]}"

@@ -79,10 +79,15 @@ pub(crate) fn hash_on_all_cores(
     })
 }
 
+/// Gives this thread the priority that auth-service gives to hashing.
+pub(crate) fn make_way() -> anyhow::Result<()> {
+    Ok(setpriority_process(Some(gettid()), 10)?)
+}
+
 /// One hash after the other, with the parameters of auth-service.
 fn hash(turn: Turn, memory: Memory, priority: Priority) -> anyhow::Result<Waits> {
     if let Priority::Low = priority {
-        setpriority_process(Some(gettid()), 10)?;
+        make_way()?;
     }
     let params = Params::new(19 * 1024, 2, 1, Some(32)).map_err(|error| anyhow!("{error}"))?;
     let mut kept = Vec::new();

@@ -2,7 +2,7 @@
 //! and during it; what it does to the logins themselves, beside the bare hashing of their passwords; and the memory that it takes.
 //!
 //! Each who logs in is a user of their own, and whoever is told 503 comes again when `Retry-After` says. They have a thread of their
-//! own, so that nobody else waits for them but where the services do not keep them apart. The load and both services are one
+//! own, at a low priority, so that nobody else waits for them but where the services do not keep them apart. The load and both services are one
 //! process and share its cores: of the memory it is the growth that counts.
 
 use std::fmt::Write;
@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::auth::{AuthService, USERNAME, login_request_of, profile_request, refresh_request};
 use crate::bare::BareRoute;
 use crate::load::Connection;
-use crate::login::{Memory, Priority, hash_on_all_cores};
+use crate::login::{Memory, Priority, hash_on_all_cores, make_way};
 use crate::population::{self, username};
 use crate::report::{self, Table};
 use crate::rounds::{Rounds, Turn, Waits};
@@ -190,7 +190,9 @@ impl Beside {
     }
 }
 
+/// Clients elsewhere would take none of the services' cores: these give way to all but the hashing.
 fn storm(size: u16, address: SocketAddr, turn: Turn) -> anyhow::Result<Waits> {
+    make_way()?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut callers = JoinSet::new();

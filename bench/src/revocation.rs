@@ -12,6 +12,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::time::Instant;
 
 use crate::auth::{AuthService, DEFAULT_GRACE, USERNAME};
+use crate::bare::BareRoute;
 use crate::load::Connection;
 use crate::report;
 use crate::server::resident_kib;
@@ -38,7 +39,9 @@ pub(crate) async fn run(logouts: u16, services: u16) -> anyhow::Result<()> {
         connections.push(Connection::open(address).await?);
     }
     let mut issuer = Connection::open(auth.address()).await?;
-    let (mut floor, mut logout, mut until_refused) = (Vec::new(), Vec::new(), Vec::new());
+    let bare = BareRoute::start()?;
+    let mut bare_route = Connection::open(bare.address).await?;
+    let [mut bare_answer, mut floor, mut logout, mut until_refused] = [(); 4].map(|()| Vec::new());
     for token in tokens {
         let request = |method: &str, path: &str| {
             format!(
@@ -46,6 +49,9 @@ pub(crate) async fn run(logouts: u16, services: u16) -> anyhow::Result<()> {
                 token.expose()
             )
         };
+        let asked = Instant::now();
+        bare_route.exchange(BareRoute::REQUEST.as_bytes()).await?;
+        bare_answer.push(asked.elapsed());
         let profile = request("GET", "/profile");
         for connection in &mut connections {
             let asked = Instant::now();
@@ -68,11 +74,13 @@ pub(crate) async fn run(logouts: u16, services: u16) -> anyhow::Result<()> {
     report::print(&format!(
         "\n{logouts} logouts, one after the other, with {services} resource-services subscribed\n{}",
         report::distribution(&mut [
+            (BareRoute::NAME, bare_answer),
             ("one GET /profile, the least that can be noticed", floor),
             ("POST /logout, to its 204", logout),
             ("from the 204 to the last service's refusal", until_refused),
         ])
     ));
+    bare.stop().await?;
     know_many(&mut auth).await?;
     auth.stop().await.map(drop)
 }

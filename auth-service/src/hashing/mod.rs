@@ -4,16 +4,14 @@
 //! with its memory kept from hash to hash, a queue of bounded length before them, and a deadline on the wait. What cannot
 //! be done in time is refused at once, and a storm of logins costs a known amount of memory.
 
-use std::fmt;
+mod argon2id;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use argon2::password_hash::phc::{Output, PasswordHash as Phc, Salt};
-use argon2::{Algorithm, Argon2, Block, Params, Version};
-use aws_lc_rs::{constant_time, rand};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
@@ -21,8 +19,9 @@ use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 use service_shell::metrics;
 use tokio::sync::oneshot;
-use zeroize::Zeroize;
 
+pub(crate) use self::argon2id::{Checked, PasswordHash};
+use self::argon2id::{Workspace, random};
 use crate::metrics::Outcomes;
 use crate::password::Password;
 
@@ -36,33 +35,6 @@ const RETRY_SPREAD: Duration = Duration::from_secs(2);
 
 /// A thread that has had nothing to do for this long gives its memory back.
 const IDLE: Duration = Duration::from_secs(2);
-/// Blocks of 1 KiB: just above the greatest size that glibc's allocator may come to keep for itself.
-const RESERVED: usize = 33 * 1024;
-/// The length of a hash, in bytes.
-const OUTPUT: usize = 32;
-
-/// What the table holds of a password: a PHC string with algorithm, parameters, salt and hash.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct PasswordHash(Box<str>);
-
-impl PasswordHash {
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for PasswordHash {
-    fn from(phc: String) -> Self {
-        Self(phc.into())
-    }
-}
-
-impl fmt::Debug for PasswordHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PasswordHash(…)")
-    }
-}
-
 /// How much hashing there may be at a time.
 #[derive(Clone, Copy, Debug)]
 pub struct HashingLimits {
@@ -84,15 +56,6 @@ pub(crate) enum HashingError {
     },
     #[error("hashing a password failed")]
     Failed,
-}
-
-/// What a check of a password found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Checked {
-    Wrong,
-    Right,
-    /// Right, and hashed with parameters that are no longer ours.
-    RightButOutdated,
 }
 
 /// Hashes and checks passwords.
@@ -151,12 +114,11 @@ impl Passwords {
                 .name(format!("password-{number}"))
                 .spawn(move || serve(&tasks))?;
         }
-        let decoy = Output::new(&random::<OUTPUT>()).expect("32 bytes are a hash");
         Ok(Self {
             queue,
             limits,
             pace: Pace::default(),
-            decoy: write(random_salt(), decoy),
+            decoy: argon2id::decoy(),
             seen: Seen {
                 outcomes: Outcomes::of(&["hashed", "queue_full", "too_late", "failed"]),
                 waited: metrics::seconds(),
@@ -289,14 +251,13 @@ impl Passwords {
 /// One thread: a task after the other, with the memory kept while there is work.
 fn serve(tasks: &Receiver<Task>) {
     make_way();
-    let mut workspace = Workspace { memory: Vec::new() };
+    let mut workspace = Workspace::default();
     loop {
         let task = match tasks.recv_timeout(IDLE) {
             Ok(task) => task,
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
-                workspace.memory.iter_mut().for_each(Zeroize::zeroize);
-                workspace.memory = Vec::new();
+                workspace.give_back();
                 match tasks.recv() {
                     Ok(task) => task,
                     Err(_) => return,
@@ -310,11 +271,6 @@ fn serve(tasks: &Receiver<Task>) {
     }
 }
 
-/// OWASP's recommendation for argon2id: 19 MiB, 2 passes, 1 lane.
-fn parameters() -> Params {
-    Params::new(19 * 1024, 2, 1, Some(OUTPUT)).expect("these are parameters that argon2 allows")
-}
-
 /// Lets everything else have the core first: a hash takes a thousand times what an answer takes, and whoever waits for one does not
 /// notice. With nothing else to do it is as fast as ever.
 fn make_way() {
@@ -322,117 +278,6 @@ fn make_way() {
     if let Err(error) = made {
         tracing::warn!("passwords are hashed as urgently as requests are answered: {error}");
     }
-}
-
-/// The memory of one thread, large enough for the hashes that it has met.
-struct Workspace {
-    memory: Vec<Block>,
-}
-
-impl Workspace {
-    fn hash(&mut self, password: &Password) -> PasswordHash {
-        let salt = random_salt();
-        let output = self.compute(
-            &parameters(),
-            Algorithm::Argon2id,
-            Version::V0x13,
-            &salt,
-            password,
-        );
-        write(
-            salt,
-            output.expect("our own parameters and salt can be hashed with"),
-        )
-    }
-
-    /// A hash that cannot be read fits nothing, and costs what any other does.
-    fn check(&mut self, hash: &PasswordHash, password: &Password) -> Checked {
-        let Some((stored, algorithm, version, params)) = read(hash) else {
-            self.hash(password);
-            return Checked::Wrong;
-        };
-        let (Some(salt), Some(expected)) = (stored.salt, stored.hash) else {
-            return Checked::Wrong;
-        };
-        let Some(computed) = self.compute(&params, algorithm, version, &salt, password) else {
-            return Checked::Wrong;
-        };
-        if constant_time::verify_slices_are_equal(computed.as_bytes(), expected.as_bytes()).is_err()
-        {
-            return Checked::Wrong;
-        }
-        let current = parameters();
-        let same = (params.m_cost(), params.t_cost(), params.p_cost())
-            == (current.m_cost(), current.t_cost(), current.p_cost());
-        if same && algorithm == Algorithm::Argon2id {
-            Checked::Right
-        } else {
-            Checked::RightButOutdated
-        }
-    }
-
-    fn compute(
-        &mut self,
-        params: &Params,
-        algorithm: Algorithm,
-        version: Version,
-        salt: &Salt,
-        password: &Password,
-    ) -> Option<Output> {
-        let blocks = params.block_count();
-        if self.memory.len() < blocks {
-            // Allocations above 32 MiB are mapped singly and so really given back when they are freed; smaller ones the
-            // allocator would keep. What is reserved beyond the need is never touched, and costs no memory.
-            self.memory
-                .reserve_exact(blocks.max(RESERVED) - self.memory.len());
-            self.memory.resize(blocks, Block::default());
-        }
-        let mut output = vec![0; params.output_len().unwrap_or(OUTPUT)];
-        let argon2 = Argon2::new(algorithm, version, params.clone());
-        argon2
-            .hash_password_into_with_memory(
-                &password.bytes(),
-                salt.as_ref(),
-                &mut output,
-                &mut self.memory[..blocks],
-            )
-            .ok()?;
-        Output::new(&output).ok()
-    }
-}
-
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    rand::fill(&mut bytes).expect("the operating system has random bytes");
-    bytes
-}
-
-fn random_salt() -> Salt {
-    Salt::new(&random::<16>()).expect("16 bytes are a salt")
-}
-
-fn write(salt: Salt, output: Output) -> PasswordHash {
-    let phc = Phc {
-        algorithm: Algorithm::Argon2id.ident(),
-        version: Some(Version::V0x13.into()),
-        params: parameters()
-            .try_into()
-            .expect("our own parameters can be written"),
-        salt: Some(salt),
-        hash: Some(output),
-    };
-    phc.to_string().into()
-}
-
-fn read(hash: &PasswordHash) -> Option<(Phc, Algorithm, Version, Params)> {
-    let phc = Phc::new(hash.as_str()).ok()?;
-    let algorithm = Algorithm::try_from(phc.algorithm.as_str()).ok()?;
-    let version = phc
-        .version
-        .map_or(Ok(Version::default()), Version::try_from)
-        .ok()?;
-    let params = Params::try_from(&phc).ok()?;
-    Some((phc, algorithm, version, params))
 }
 
 /// The limits that fit this machine.

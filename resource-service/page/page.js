@@ -32,6 +32,9 @@ const TIMES = new Set(['auth_time', 'iat', 'exp']);
 /** How long the tokens at hand were good for when they came, for the bars. */
 const life = { access: 1, refresh: 1 };
 
+/** Ends what was asked for one user before the next is there: a late answer must not become theirs. */
+let asking = new AbortController();
+
 const client = new TokenpairClient({
   auth,
   origins: [location.origin],
@@ -50,6 +53,7 @@ const client = new TokenpairClient({
 // ---- What is to be seen when
 
 function arrive() {
+  forget();
   element('signed-out').hidden = true;
   element('signed-in').hidden = false;
   element('account').hidden = false;
@@ -59,20 +63,28 @@ function arrive() {
   notice('');
   element('overview').focus();
   look();
-  loadProfile();
 }
 
 function leave(why) {
   element('signed-in').hidden = true;
   element('account').hidden = true;
   element('signed-out').hidden = false;
-  // Nothing of one user is left for the next.
-  for (const id of ['events', 'claims', 'dashboard', 'sessions']) element(id).replaceChildren();
+  forget();
+  for (const id of ['events', 'claims']) element(id).replaceChildren();
   for (const id of ['token-header', 'token-payload', 'token-signature']) element(id).textContent = '';
-  element('profile').reset();
-  element('profile-fields').disabled = true;
   notice(why);
   element('sign-in').elements.username.focus();
+}
+
+/** Nothing of one user is left for the next. */
+function forget() {
+  asking.abort();
+  asking = new AbortController();
+  for (const id of ['dashboard', 'sessions']) element(id).replaceChildren();
+  element('profile').reset();
+  element('profile-state').textContent = '';
+  showFaults({});
+  profileIsHere(false);
 }
 
 function notice(text) {
@@ -80,9 +92,13 @@ function notice(text) {
   element('notice').hidden = text === '';
 }
 
-/** What to say of something that went wrong; nothing when the session is over, which is said elsewhere. */
+/** The session is over, which is said elsewhere. */
+function isOver(error) {
+  return error instanceof SignedOutError || error.name === 'AbortError';
+}
+
 function complain(error, what) {
-  if (error instanceof SignedOutError) return;
+  if (isOver(error)) return;
   const why = error instanceof AuthError ? error.message : 'The service cannot be reached at the moment; you stay signed in.';
   notice(`${what} ${why}`);
 }
@@ -152,9 +168,9 @@ async function ask(path, init = {}, base = location.origin) {
   const headers = init.body ? { 'Content-Type': 'application/json' } : {};
   let answer;
   try {
-    answer = await client.fetch(url, { ...init, headers });
+    answer = await client.fetch(url, { ...init, headers, signal: asking.signal });
   } catch (error) {
-    if (!(error instanceof SignedOutError)) happened(`${method} ${url.pathname}: no answer`, 'failed');
+    if (!isOver(error)) happened(`${method} ${url.pathname}: no answer`, 'failed');
     throw error;
   }
   happened(`${method} ${url.pathname} → ${answer.status}`, answer.ok ? '' : 'failed');
@@ -165,7 +181,7 @@ async function ask(path, init = {}, base = location.origin) {
 
 async function look() {
   if (!client.signedIn || document.hidden) return;
-  const parts = await Promise.allSettled([loadDashboard(), loadSessions()]);
+  const parts = await Promise.allSettled([loadDashboard(), loadSessions(), loadProfile()]);
   const failed = parts.find((part) => part.status === 'rejected');
   if (failed) complain(failed.reason, 'What you see may be old.');
   else if (client.signedIn) notice('');
@@ -241,14 +257,25 @@ function browserOf(userAgent) {
   return `${names[browser] ?? browser}${system ? ` on ${system}` : ''}`;
 }
 
+/** Until it is here nothing can be typed into it: that would be overwritten, and what is not here yet be saved as nothing. */
+function profileIsHere(here) {
+  const form = element('profile');
+  form.elements.display_name.readOnly = !here;
+  form.elements.bio.readOnly = !here;
+  form.ariaBusy = String(!here);
+}
+
+function profileIsMissing() {
+  return element('profile').elements.bio.readOnly;
+}
+
+/** Once: afterwards it is the user's, who may be writing. */
 async function loadProfile() {
-  try {
-    fill(await ask('/profile'));
-    // Not before: what was typed would be overwritten, and what is not here yet be saved as nothing.
-    element('profile-fields').disabled = false;
-  } catch (error) {
-    complain(error, 'Your profile could not be read.');
-  }
+  if (!profileIsMissing()) return;
+  const profile = await ask('/profile');
+  if (!profileIsMissing()) return;
+  fill(profile);
+  profileIsHere(true);
 }
 
 function fill({ display_name: name, bio }) {
@@ -267,13 +294,14 @@ function showFaults(errors) {
 
 // ---- What the user does
 
-/** One click is one request. */
+/** One click is one request. A button that were disabled meanwhile would lose the focus, and its user their place. */
 async function busy(button, what) {
-  button.disabled = true;
+  if (button.ariaDisabled === 'true') return;
+  button.ariaDisabled = 'true';
   try {
     await what();
   } finally {
-    button.disabled = false;
+    button.ariaDisabled = null;
   }
 }
 
@@ -296,6 +324,10 @@ element('profile').addEventListener('submit', (event) => {
   event.preventDefault();
   const { display_name: name, bio } = event.target.elements;
   const state = element('profile-state');
+  if (profileIsMissing()) {
+    state.textContent = 'Your profile is not here yet';
+    return;
+  }
   busy(event.submitter, async () => {
     state.textContent = '';
     showFaults({});

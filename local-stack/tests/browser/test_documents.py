@@ -5,9 +5,9 @@ import pathlib
 import re
 import subprocess
 import sys
-import urllib.request
 
 import pytest
+from conftest import post
 from playwright.sync_api import expect
 
 SCHEMATHESIS = pathlib.Path(sys.executable).with_name("schemathesis")
@@ -15,15 +15,6 @@ CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,re
 # These end the session whose token the other requests come with, or replace its password.
 ENDINGS = ["^DELETE /sessions$", "^POST /logout$", "^PUT /me/password$"]
 ADMINISTRATION = "^/(admin|revocations)"
-
-
-def post(url, body=None, token=None):
-    headers = {"Content-Type": "application/json"}
-    if token:
-        headers["Authorization"] = f"Bearer {token}"
-    request = urllib.request.Request(url, json.dumps(body or {}).encode(), headers, method="POST")
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20) as answer:
-        return json.loads(answer.read())
 
 
 def token_of(services, username):

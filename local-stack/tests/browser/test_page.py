@@ -1,9 +1,10 @@
 """The demo page as its users see it, in a real browser."""
 
+import contextlib
 import re
 
-from conftest import CLIENT, PAGE, Gate, is_signed_in, sign_in
-from playwright.sync_api import expect
+from conftest import CLIENT, PAGE, Gate, is_signed_in, post, sign_in
+from playwright.sync_api import Error, expect
 
 REFUSED = "Failed to load resource: the server responded with a status of 401 (Unauthorized)"
 AWAY = "Failed to load resource: net::ERR_"
@@ -98,13 +99,74 @@ def test_nothing_is_typed_into_a_profile_that_is_not_there_yet(stack, browser):
     page.route("**/profile", lambda route: held.append(route))
     sign_in(page)
     is_signed_in(page)
-    expect(page.get_by_label("Display name")).to_be_disabled()
-    expect(page.get_by_role("button", name="Save")).to_be_disabled()
+    expect(page.get_by_label("Display name")).not_to_be_editable()
+    expect(page.get_by_label("About you")).not_to_be_editable()
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#profile-state")).to_have_text("Your profile is not here yet")
+    while not held:
+        page.wait_for_timeout(10)
+    assert user.sent("PUT", "/profile") == []
+    held.pop().continue_()
+    expect(page.get_by_label("Display name")).to_be_editable()
+    expect(page.get_by_label("About you")).to_be_editable()
+
+
+def test_a_profile_that_could_not_be_read_is_read_later(stack, browser):
+    services, user = stack(), browser()
+    page = user.open(services.resource)
+    tries = []
+    page.route("**/profile", lambda route: (tries.append(route), route.abort() if len(tries) == 1 else route.continue_()))
+    sign_in(page)
+    expect(page.locator("#notice")).to_contain_text("What you see may be old.")
+    page.get_by_role("button", name="Refresh now").click()
+    expect(page.get_by_label("Display name")).to_be_editable()
+    expect(page.locator("#notice")).to_be_hidden()
+    expected(user, AWAY)
+
+
+def test_an_answer_for_one_user_that_comes_late_is_not_shown_to_the_next(stack, browser):
+    services, user = stack(), browser()
+    page = user.open(services.resource)
+    held = []
+    page.route("**/profile", lambda route: held.append(route))
+    sign_in(page)
+    is_signed_in(page)
+    while len(held) < 1:
+        page.wait_for_timeout(10)
+    page.get_by_role("button", name="Sign out", exact=True).click()
+    post(f"{services.auth}/register", {"username": "laika", "password": "space-corgi"})
+    sign_in(page, "laika")
+    is_signed_in(page, "laika")
+    while len(held) < 2:
+        page.wait_for_timeout(10)
+    cosmos = {"id": "x", "username": "cosmo", "display_name": "Cosmo", "bio": None, "updated_at": None}
+    with contextlib.suppress(Error):
+        held[0].fulfill(json=cosmos)
+    held[1].continue_()
+    expect(page.get_by_label("Display name")).to_be_editable()
+    expect(page.get_by_label("Display name")).to_have_value("")
+
+
+def test_who_saves_with_the_keyboard_keeps_their_place_and_saves_once(stack, browser):
+    services, user = stack(), browser()
+    page = user.open(services.resource)
+    sign_in(page)
+    is_signed_in(page)
+    page.get_by_label("Display name").fill("Cosmo")
+    held = []
+    page.route("**/profile", lambda route: held.append(route))
+    save = page.get_by_role("button", name="Save")
+    save.focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    expect(save).to_be_disabled()
+    expect(save).to_be_focused()
     while not held:
         page.wait_for_timeout(10)
     held.pop().continue_()
-    expect(page.get_by_label("Display name")).to_be_enabled()
-    expect(page.get_by_role("button", name="Save")).to_be_enabled()
+    expect(page.locator("#profile-state")).to_have_text("Saved")
+    expect(save).to_be_focused()
+    assert len(user.sent("PUT", "/profile")) == 1
 
 
 def test_a_profile_is_changed_and_what_is_wrong_with_it_is_told(stack, browser):

@@ -234,7 +234,7 @@ pub(super) async fn end_sessions_of(
     publish(connection, ended, reason, by, now).await
 }
 
-/// Ends the sessions of everybody; how many.
+/// Ends the sessions of everybody; how many. Those that have expired too: that of a backup may have gone on since it was written.
 pub(super) async fn end_all_sessions(
     connection: &mut SqliteConnection,
     reason: EndReason,
@@ -243,7 +243,7 @@ pub(super) async fn end_all_sessions(
 ) -> Result<u64, StorageError> {
     let ended: Vec<EndedRow> = sqlx::query_as(
         "update sessions set revoked_at = $1, revoked_reason = $2
-          where revoked_at is null and expires_at > $1
+          where revoked_at is null
       returning id, user_id",
     )
     .bind(now.as_millisecond())
@@ -253,11 +253,13 @@ pub(super) async fn end_all_sessions(
     publish(connection, ended, reason, by, now).await
 }
 
-/// Ends the least recently used sessions of a user beyond this many.
+/// Ends the least recently used sessions of a user beyond this many, and never the one that has just begun, whatever the clock
+/// said when the others were used.
 pub(super) async fn end_sessions_beyond(
     connection: &mut SqliteConnection,
     user: &Subject,
     most: u32,
+    begun: &SessionId,
     by: &Author,
     now: Timestamp,
 ) -> Result<u64, StorageError> {
@@ -276,7 +278,7 @@ pub(super) async fn end_sessions_beyond(
     let ended: Vec<EndedRow> = sqlx::query_as(
         "update sessions set revoked_at = $2, revoked_reason = $3
           where id in (select id from sessions
-                        where user_id = $1 and revoked_at is null and expires_at > $2
+                        where user_id = $1 and revoked_at is null and expires_at > $2 and id <> $5
                         order by last_used_at, id
                         limit $4)
       returning id, user_id",
@@ -285,6 +287,7 @@ pub(super) async fn end_sessions_beyond(
     .bind(now.as_millisecond())
     .bind(reason.as_str())
     .bind(surplus)
+    .bind(begun.as_str())
     .fetch_all(&mut *connection)
     .await?;
     publish(connection, ended, reason, by, now).await

@@ -120,7 +120,7 @@ impl Store {
                     let reason = EndReason::LoggedInAgain;
                     end_session(connection, &earlier, None, reason, &by, now).await?;
                 }
-                end_sessions_beyond(connection, &session.user, most, &by, now).await?;
+                end_sessions_beyond(connection, &session.user, most, &session.id, &by, now).await?;
                 Ok(true)
             })
         });

@@ -347,6 +347,29 @@ async fn a_restored_database_revives_no_session_and_what_was_there_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_went_on_after_the_backup_is_not_revived_where_the_backup_lets_it_expire() {
+    let mut service = Service::start().await;
+    let gone = service.sign_up("cosmo").await;
+    let backup = service.backup("backup");
+    // As if it were so old; what the session did later it does not know.
+    execute(&backup, "update sessions set expires_at = created_at + 1").await;
+    service
+        .client
+        .post_with("/logout", &gone.access)
+        .await
+        .has_status(204);
+    service.stop();
+    let said = service.restore("backup");
+    assert!(said.contains("1 sessions have ended"), "{said}");
+    service.start_again().await;
+    service
+        .client
+        .get_with("/me", &gone.access)
+        .await
+        .is(401, "token_revoked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_backup_of_this_service_and_version_is_refused_and_changes_nothing() {
     let mut service = Service::start().await;
     let cosmo = service.sign_up("cosmo").await;

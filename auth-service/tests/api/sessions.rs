@@ -3,7 +3,8 @@
 use reqwest::Method;
 use reqwest::header::USER_AGENT;
 use serde_json::{Value, json};
-use test_support::Reply;
+use shared_claims::Clock;
+use test_support::{Reply, start_of_time};
 
 use crate::stack::{CLIENT, CLIENT_SECRET, PASSWORD, REFRESH, SECOND, Stack, User, claims};
 
@@ -187,6 +188,19 @@ async fn with_one_session_too_many_the_least_recently_used_ends() {
     }
     stack.sign_up("laika").await;
     stack.me(&first.access).await.has_status(200);
+}
+
+#[tokio::test]
+async fn a_login_does_not_end_its_own_session_though_the_others_were_used_later_by_the_clock() {
+    let stack = Stack::start_with(|config| config.sessions.most_per_user = 1).await;
+    let first = stack.sign_up("cosmo").await;
+    stack.clock.advance(SECOND);
+    stack.refresh(&first.refresh).await.has_status(200);
+    let set_back = Clock::manual(start_of_time());
+    let stack = stack.restart_with(|config| config.clock = set_back).await;
+    let second = User::from(&stack.log_in("cosmo").await);
+    stack.me(&second.access).await.has_status(200);
+    stack.me(&first.access).await.is(401, "token_revoked");
 }
 
 #[tokio::test]

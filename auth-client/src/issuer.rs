@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, InvalidHeaderValue};
 use quick_cache::sync::Cache;
 use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, Url};
@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use shared_claims::AccessToken;
 
+use crate::answer::{self, AnswerError};
 use crate::client::Trail;
 use crate::source::{FETCH_LIMIT, TokenSource};
 
@@ -33,6 +34,12 @@ pub enum FetchError {
     /// The issuer answers with a token of another type than `Bearer`.
     #[error("the issuer of tokens answers with a token that is not a bearer's")]
     TokenType,
+    /// The issuer answers with something that is no token.
+    #[error("the issuer of tokens answers with something that is no token")]
+    NoToken(#[source] Option<Arc<AnswerError>>),
+    /// The fetch did not come to its end.
+    #[error("the token was not fetched to the end")]
+    Aborted,
     /// The last attempt failed a moment ago, and it is too early for the next.
     #[error("the issuer of tokens failed a moment ago")]
     Waiting(#[source] Arc<FetchError>),
@@ -149,7 +156,12 @@ impl Issuer {
             .map_err(unreachable)?;
         let status = answer.status();
         if status.is_success() {
-            let granted: Granted = answer.json().await.map_err(unreachable)?;
+            let granted: Granted = answer::json(answer)
+                .await
+                .map_err(|error| FetchError::NoToken(Some(Arc::new(error))))?;
+            if bearer(&granted.access_token).is_err() {
+                return Err(FetchError::NoToken(None));
+            }
             // A client must not use a token of a type that it does not know (RFC 6749 section 7.1).
             return if granted.token_type.eq_ignore_ascii_case("bearer") {
                 Ok(granted)
@@ -157,7 +169,7 @@ impl Issuer {
                 Err(FetchError::TokenType)
             };
         }
-        match answer.json::<Refusal>().await {
+        match answer::json::<Refusal>(answer).await {
             Ok(refusal) if status.is_client_error() => Err(FetchError::Refused(refusal.error)),
             _ => Err(FetchError::Status(status.as_u16())),
         }
@@ -257,8 +269,11 @@ impl Exchange {
 
 /// A request that carries a token.
 pub(crate) fn with_token(request: RequestBuilder, token: &AccessToken) -> RequestBuilder {
-    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-        .expect("a token is visible ASCII");
+    let mut value = bearer(token).expect("it was looked at when it came");
     value.set_sensitive(true);
     request.header(AUTHORIZATION, value)
+}
+
+fn bearer(token: &AccessToken) -> Result<HeaderValue, InvalidHeaderValue> {
+    HeaderValue::try_from(format!("Bearer {}", token.expose()))
 }

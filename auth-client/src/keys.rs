@@ -14,12 +14,11 @@ use shared_claims::{JwkSet, JwkUnusable, KeyLookup, Verifier, VerifyingKeys};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::answer::{self, AnswerError};
 use crate::backoff::pause;
 
 /// A fetch takes this long at the most.
 const FETCH_LIMIT: Duration = Duration::from_secs(5);
-/// No set of keys is longer.
-const MOST_BYTES: usize = 64 * 1024;
 /// More unusable keys than this are told of by their number alone.
 const MOST_TOLD: usize = 5;
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -177,17 +176,14 @@ impl Fetcher {
         // A set that somebody on the way has kept is of no use to whoever looks for a new key.
         let request = self.http.get(self.options.url.clone());
         let request = request.header(CACHE_CONTROL, "no-cache");
-        let mut answer = request.send().await.map_err(unreachable)?;
+        let answer = request.send().await.map_err(unreachable)?;
         if answer.status() != StatusCode::OK {
             return Err(format!("status {}", answer.status().as_u16()));
         }
-        let mut text = Vec::new();
-        while let Some(piece) = answer.chunk().await.map_err(unreachable)? {
-            if text.len() + piece.len() > MOST_BYTES {
-                return Err(format!("the answer is longer than {MOST_BYTES} bytes"));
-            }
-            text.extend_from_slice(&piece);
-        }
+        let text = answer::bytes(answer).await.map_err(|error| match error {
+            AnswerError::BrokeOff(error) => unreachable(error),
+            error => error.to_string(),
+        })?;
         let (keys, unusable) =
             JwkSet::read(&text).map_err(|_| "the answer is no set of keys".to_owned())?;
         self.pass_over(unusable);

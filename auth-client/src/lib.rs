@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod answer;
 mod backoff;
 mod client;
 mod feed;
@@ -7,6 +8,7 @@ mod issuer;
 mod keys;
 mod source;
 
+pub use answer::{AnswerError, json};
 pub use client::{CallError, ServiceClient, Trail};
 pub use feed::{FEED_SCOPE, FeedOptions, FeedStatus, Subscription};
 pub use issuer::{Exchange, FetchError, Issuer};

@@ -123,9 +123,14 @@ impl TokenSource {
             let granted = source.0.issuer.fetch(&source.0.form, &trail).await;
             source.state().settle(granted, Instant::now())
         });
-        let fetching = async move { task.await.unwrap_or(Err(FetchError::Status(500))) }
-            .boxed()
-            .shared();
+        let source = self.clone();
+        let fetched = async move {
+            task.await.unwrap_or_else(|_| {
+                let aborted = Err(FetchError::Aborted);
+                source.state().settle(aborted, Instant::now())
+            })
+        };
+        let fetching = fetched.boxed().shared();
         state.fetching = Some(fetching.clone());
         fetching
     }

@@ -29,6 +29,8 @@ struct Inner {
     delay_ms: AtomicU64,
     lifetime: AtomicU64,
     of_another_type: AtomicBool,
+    /// What it answers in the place of a token.
+    instead: Mutex<Option<String>>,
     /// What the last request for a token came with.
     trail: Mutex<String>,
 }
@@ -94,6 +96,9 @@ async fn issue(State(Fake(fake)): State<Fake>, headers: HeaderMap) -> Response {
     let lifetime = fake.lifetime.load(Ordering::SeqCst);
     let of_another_type = fake.of_another_type.load(Ordering::SeqCst);
     let token_type = if of_another_type { "DPoP" } else { "bearer" };
+    if let Some(instead) = &*fake.instead.lock().unwrap() {
+        return (status, instead.clone()).into_response();
+    }
     let body = if status == 200 {
         json!({"access_token": format!("token-{number}"), "token_type": token_type, "expires_in": lifetime})
     } else {
@@ -418,4 +423,28 @@ async fn an_answer_that_makes_no_sense_is_an_error_and_no_panic() {
     fake.0.of_another_type.store(true, Ordering::SeqCst);
     let error = source.token().await.unwrap_err();
     assert!(matches!(error, FetchError::TokenType), "{error:?}");
+    let token =
+        |text: &str| json!({"access_token": text, "token_type": "Bearer", "expires_in": 900});
+    for nonsense in [
+        String::new(),
+        "a secret".to_owned(),
+        "[]".to_owned(),
+        token("two\nlines").to_string(),
+        token("x\u{7f}").to_string(),
+        token(&"x".repeat(100_000)).to_string(),
+    ] {
+        let (fake, _server, source) = Fake::start().await;
+        *fake.0.instead.lock().unwrap() = Some(nonsense);
+        let error = source.token().await.unwrap_err();
+        assert!(matches!(error, FetchError::NoToken(_)), "{error:?}");
+        assert!(
+            !format!("{error:?} {error}").contains("secret"),
+            "{error:?}"
+        );
+        // It is well again, and so is the source.
+        *fake.0.instead.lock().unwrap() = None;
+        while source.token().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
 }

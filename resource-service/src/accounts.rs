@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use auth_client::{CallError, Exchange, FetchError, Issuer, ServiceClient, Trail};
+use auth_client::{AnswerError, CallError, Exchange, FetchError, Issuer, ServiceClient, Trail};
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -34,7 +34,7 @@ pub(crate) enum Unavailable {
     #[error("auth-service answers with an error")]
     Failed(u16),
     #[error("auth-service answers with something else")]
-    Unreadable(#[source] reqwest::Error),
+    Unreadable(#[source] AnswerError),
 }
 
 /// Asks auth-service for accounts.
@@ -94,9 +94,8 @@ impl Asking {
         if !answer.status().is_success() {
             return Err(Unavailable::Failed(answer.status().as_u16()));
         }
-        answer
-            .json()
+        auth_client::json(answer)
             .await
-            .map_err(|error| Unavailable::Unreadable(error.without_url()))
+            .map_err(Unavailable::Unreadable)
     }
 }

@@ -7,9 +7,11 @@ mod events;
 mod subscriber;
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use shared_claims::Verifier;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -19,6 +21,9 @@ use crate::issuer::Issuer;
 
 /// The scope that a service account needs to listen.
 pub const FEED_SCOPE: &str = "revocations:read";
+
+/// How long a subscriber that broke down by a mistake of ours waits before it begins anew.
+const AFTER_A_MISTAKE: Duration = Duration::from_secs(5);
 
 /// What to do with tokens, and for whom.
 #[derive(Clone, Debug)]
@@ -94,7 +99,17 @@ impl Subscription {
         verifier.revoked().suspend();
         let subscriber = Arc::new(Subscriber::new(issuer, verifier, options));
         let (status, running) = (subscriber.status(), Arc::clone(&subscriber));
-        let task = tokio::spawn(async move { running.run().await });
+        let task = tokio::spawn(async move {
+            // A mistake of ours must not leave a verifier that takes itself for told.
+            while AssertUnwindSafe(running.run())
+                .catch_unwind()
+                .await
+                .is_err()
+            {
+                running.lost("the subscriber broke down".to_owned());
+                tokio::time::sleep(AFTER_A_MISTAKE).await;
+            }
+        });
         Self {
             status,
             subscriber,

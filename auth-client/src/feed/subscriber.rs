@@ -277,7 +277,7 @@ impl Subscriber {
     }
 
     /// The feed is not heard: what is known stays as it is.
-    fn lost(&self, reason: String) {
+    pub(super) fn lost(&self, reason: String) {
         let status = match &*self.status.borrow() {
             FeedStatus::Starting { .. } => FeedStatus::Starting {
                 reason: Some(reason),

@@ -26,6 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 use tower::Service;
+use uuid::Uuid;
 
 use crate::limits::Limits;
 use crate::metrics;
@@ -40,10 +41,16 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Connections over the limit that are told so at the same time; further ones are closed without a word.
 const REFUSALS: usize = 64;
 
-/// The same shape as any other error. It is written before anything is read.
-const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
-    cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\ncontent-length: 74\r\n\r\n\
-    {\"code\":\"overloaded\",\"msg\":\"The service is overloaded, try again shortly\"}";
+/// The same shape as any other error. It is written before anything is read, so that the id is always one of ours.
+fn refusal() -> String {
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
+         cache-control: no-store\r\nx-content-type-options: nosniff\r\nx-request-id: {}\r\n\
+         connection: close\r\ncontent-length: 74\r\n\r\n\
+         {{\"code\":\"overloaded\",\"msg\":\"The service is overloaded, try again shortly\"}}",
+        Uuid::now_v7()
+    )
+}
 
 /// The connections that there are. Clones count together.
 #[derive(Clone, Debug)]
@@ -144,7 +151,7 @@ async fn unaccepted(error: &io::Error) {
 async fn refuse(mut socket: Socket, _place: OwnedSemaphorePermit) {
     // A client that does not take even this is cut off.
     let _ = tokio::time::timeout(LINGER, async {
-        socket.write_all(REFUSAL.as_bytes()).await?;
+        socket.write_all(refusal().as_bytes()).await?;
         socket.shutdown().await
     })
     .await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use clap::Args;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -15,7 +15,6 @@ use shared_claims::extract::Cause;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::CorsLayer;
 
-use crate::problem::Problem;
 use crate::request_log::X_REQUEST_ID;
 
 /// How long a browser may rely on a preflight's answer: as long as any browser does.
@@ -42,6 +41,13 @@ impl CorsSettings {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.cors_allowed_origins.is_empty()
+    }
+
+    /// Whether pages from elsewhere than this machine may call.
+    #[must_use]
+    pub fn allows_elsewhere(&self) -> bool {
+        let origins = &self.cors_allowed_origins;
+        origins.iter().any(|origin| !origin.is_local())
     }
 
     /// Allows this origin too.
@@ -198,10 +204,9 @@ impl Readers {
 pub(crate) struct Asker(Option<(Arc<CorsLayer>, Method, HeaderValue)>);
 
 impl Asker {
-    /// The answer to the request, for the page to read if it may. A preflight asks for nothing else, and is answered: the request
+    /// This answer to the request, for the page to read if it may. A preflight asks for nothing else, and is answered: the request
     /// that it is for meets the same trouble, and then the page sees which.
-    pub(crate) async fn answer(self, problem: Problem) -> Response {
-        let answer = problem.into_response();
+    pub(crate) async fn answer(self, answer: Response) -> Response {
         let Some((cors, method, origin)) = self.0 else {
             return answer;
         };

@@ -1,7 +1,8 @@
 //! The `OpenAPI` document of a service, as its handlers describe it, and a page to try it.
 
+use axum::Router;
+use axum::body::Bytes;
 use axum::routing::get;
-use axum::{Json, Router};
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY};
 use shared_claims::wire::ErrorBody;
@@ -60,6 +61,9 @@ pub enum AttemptRefused {
 }
 
 /// The routes with `/openapi.json` and `/docs` beside them.
+///
+/// # Panics
+/// When an example in the document is none that JSON could write, which a test would have shown.
 pub fn documented<S: Clone + Send + Sync + 'static>(
     title: &str,
     description: &str,
@@ -67,6 +71,8 @@ pub fn documented<S: Clone + Send + Sync + 'static>(
 ) -> Router<S> {
     let (routes, described) = routes.split_for_parts();
     let document = complete(title, description, described);
+    let document = serde_json::to_vec(&document).expect("a document can be written as JSON");
+    let document = Bytes::from(document);
     let asset = |kind: &'static str, text: &'static str| {
         get(async move || {
             let headers = [
@@ -78,7 +84,11 @@ pub fn documented<S: Clone + Send + Sync + 'static>(
             (headers, text)
         })
     };
-    let document = async move || ([(CACHE_CONTROL, UNCHANGED)], Json(document.clone()));
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (CACHE_CONTROL, UNCHANGED),
+    ];
+    let document = async move || (headers.clone(), document.clone());
     routes
         .route("/openapi.json", get(document))
         .route("/docs", asset("text/html; charset=utf-8", HTML))

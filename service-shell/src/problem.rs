@@ -105,6 +105,18 @@ impl Problem {
         problem.because(Arc::from(cause.into()))
     }
 
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// When to come again, where that is said.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     /// The error behind it, for the log.
     #[must_use]
     pub fn because(self, cause: Arc<dyn Error + Send + Sync>) -> Self {
@@ -144,17 +156,22 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body)).into_response();
         if let Some(after) = self.retry_after {
-            // Whole seconds, and none too early.
-            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             response
                 .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+                .insert(RETRY_AFTER, retry_after(after));
         }
         if let Some(cause) = self.cause {
             response.extensions_mut().insert(cause);
         }
         response
     }
+}
+
+/// The `Retry-After` of this long (RFC 9110 section 10.2.3): whole seconds, and none too early.
+#[must_use]
+pub fn retry_after(after: Duration) -> HeaderValue {
+    let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+    HeaderValue::from(seconds.max(1))
 }
 
 /// The answer where no route is: the fallback of every router.

@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::header::CONNECTION;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -29,7 +29,7 @@ use crate::client_body::ClientBody;
 use crate::cors::Readers;
 use crate::in_flight::Classes;
 use crate::limits::Limits;
-use crate::metrics::RequestMetrics;
+use crate::metrics::{self, RequestMetrics};
 use crate::problem::Problem;
 use crate::trace_context::TraceParent;
 use crate::traces::{Begun, Said, SpanCounts, Spans, TraceExport};
@@ -43,11 +43,16 @@ const MAX_REQUEST_ID_BYTES: usize = 256;
 /// A route that has not answered by now is stuck; what it waits for has shorter limits of its own.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
+/// How a problem is put into words.
+pub type Wording = fn(Problem) -> Response;
+
 /// Puts [`Logged`] around a router's routes.
 #[derive(Clone, Debug)]
 pub struct RequestLog {
     around: Arc<Around>,
     readers: Readers,
+    /// Below which paths what is answered without the routes has another form than elsewhere, and which.
+    worded: Option<(&'static str, Wording)>,
 }
 
 #[derive(Debug)]
@@ -81,12 +86,19 @@ impl RequestLog {
         Self {
             around: Arc::new(around),
             readers: Readers::default(),
+            worded: None,
         }
     }
 
     /// Lets these read what it answers by itself.
     pub(crate) fn with_readers(self, readers: Readers) -> Self {
         Self { readers, ..self }
+    }
+
+    /// Words what it answers by itself below this path in this way.
+    pub(crate) fn with_wording(self, below: &'static str, wording: Wording) -> Self {
+        let worded = Some((below, wording));
+        Self { worded, ..self }
     }
 
     /// From now on every answer closes its connection: whoever has another request finds another service.
@@ -121,6 +133,7 @@ impl<S> Layer<S> for RequestLog {
             inner,
             around: Arc::clone(&self.around),
             readers: self.readers.clone(),
+            worded: self.worded,
         }
     }
 }
@@ -131,6 +144,7 @@ pub struct Logged<S> {
     inner: S,
     around: Arc<Around>,
     readers: Readers,
+    worded: Option<(&'static str, Wording)>,
 }
 
 impl<S> Service<Request> for Logged<S>
@@ -151,6 +165,10 @@ where
         let line = Line::begin(Arc::clone(&self.around), &mut request);
         let in_flight = around.in_flight.of(line.route.as_ref());
         let asker = self.readers.asker(&request);
+        let wording = match self.worded {
+            Some((below, wording)) if request.uri().path().starts_with(below) => wording,
+            _ => Problem::into_response,
+        };
         // Handlers that call other services find it there, whoever made it.
         request.headers_mut().insert(X_REQUEST_ID, line.id.clone());
         let running = if may_always_run(&request) {
@@ -159,7 +177,7 @@ where
             running
         } else {
             let overloaded = Problem::overloaded(Duration::from_secs(1)).because(Arc::new(TooMany));
-            return Box::pin(async move { Ok(line.end(asker.answer(overloaded).await)) });
+            return Box::pin(async move { Ok(line.end(asker.answer(wording(overloaded)).await)) });
         };
         let request = ClientBody::limit(request, &around.limits, in_flight);
         let answer = self.inner.call(request);
@@ -175,7 +193,7 @@ where
             };
             let response = match answered {
                 Ok(response) => response,
-                Err(problem) => asker.answer(problem).await,
+                Err(problem) => asker.answer(wording(problem)).await,
             };
             drop(running);
             Ok(line.end(response))
@@ -273,7 +291,7 @@ impl Line {
                     request_id = self.id.to_str().unwrap_or_default(),
                     trace_id = place.map(TraceParent::trace_id),
                     span_id = self.span.and(place).map(TraceParent::span_id),
-                    method = self.method.as_str(),
+                    method = metrics::known(&self.method),
                     route = route.map_or("none", MatchedPath::as_str),
                     status = status.as_u16(),
                     duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),

@@ -15,7 +15,7 @@ use crate::connections::Connections;
 use crate::cors::Readers;
 use crate::limits::Limits;
 use crate::problem::Problem;
-use crate::request_log::RequestLog;
+use crate::request_log::{RequestLog, Wording};
 use crate::settings::SettingError;
 use crate::traces::TraceExport;
 use crate::{connections, problem};
@@ -91,6 +91,13 @@ impl Shell {
             limits,
             connections: Connections::at_most(limits.connections),
         }
+    }
+
+    /// The same, with what the shell answers by itself below this path in another form than elsewhere.
+    #[must_use]
+    pub fn with_wording(self, below: &'static str, wording: Wording) -> Self {
+        let log = self.log.with_wording(below, wording);
+        Self { log, ..self }
     }
 
     /// Makes known what is counted of connections and requests.

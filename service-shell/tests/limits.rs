@@ -224,6 +224,7 @@ async fn one_connection_too_many_is_told_so_at_once_and_a_place_becomes_free() {
     ] {
         assert!(answer.has(header), "{answer:?}");
     }
+    assert!(answer.head.contains("\nx-request-id: "), "{answer:?}");
     assert!(started.elapsed() < AT_ONCE);
     drop(held);
     while ask(&server, GET).await.status != 200 {

@@ -21,7 +21,7 @@ pub struct Scope(BTreeSet<Box<str>>);
 /// A scope with a character that RFC 6749 section 3.3 does not allow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a scope is made of printable ASCII characters without quotes and backslashes, with single spaces between its tokens"
+    "a scope is made of printable ASCII characters without quotes and backslashes, with spaces between its tokens"
 )]
 pub struct InvalidScope;
 
@@ -42,6 +42,13 @@ impl Scope {
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         other.0.is_subset(&self.0)
+    }
+
+    /// The tokens that are in the other set too.
+    #[must_use]
+    pub fn within(mut self, other: &Self) -> Self {
+        self.0.retain(|token| other.contains(token));
+        self
     }
 
     /// The set without this token.

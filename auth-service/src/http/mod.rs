@@ -51,7 +51,7 @@ pub(crate) fn router(state: AppState, with_metrics: bool) -> Router {
     } else {
         routes
     };
-    let shell = Shell::from_ref(&state);
+    let shell = Shell::from_ref(&state).with_wording("/oauth/", oauth::in_oauth_form);
     shell.around(routes, cors).with_state(state)
 }
 

@@ -430,6 +430,28 @@ async fn only_good_access_tokens_of_users_are_exchanged_and_only_by_clients_that
 }
 
 #[tokio::test]
+async fn what_is_too_much_for_the_service_is_told_in_the_form_of_oauth_too() {
+    let stack = Stack::start_with(|config| config.limits.in_flight = 1).await;
+    loop {
+        let many = (0..32).map(|_| client_credentials(&stack.client, CLIENT, CLIENT_SECRET, &[]));
+        let replies = futures_util::future::join_all(many).await;
+        let refused: Vec<_> = replies.iter().filter(|reply| reply.status != 200).collect();
+        for refused in &refused {
+            assert_eq!(refused.status, 503, "{}", refused.text);
+            assert_eq!(refused.header("retry-after"), "1");
+            assert_eq!(refused.header("cache-control"), "no-store");
+            let body = refused.json();
+            assert_eq!(body["error"], "temporarily_unavailable", "{body}");
+            assert!(body["error_description"].is_string(), "{body}");
+            assert!(body["code"].is_null(), "{body}");
+        }
+        if !refused.is_empty() {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_services_token_opens_no_users_route() {
     let stack = Stack::start().await;
     let service = client_credentials(&stack.client, CLIENT, CLIENT_SECRET, &[])
@@ -445,7 +467,7 @@ async fn a_services_token_opens_no_users_route() {
             .header("www-authenticate")
             .contains("error=\"insufficient_scope\"")
     );
-    stack.log_out(&service).await.is(401, "invalid_token");
+    stack.log_out(&service).await.is(403, "wrong_caller");
     stack.refresh(&service).await.is(401, "wrong_token_type");
 }
 
@@ -460,13 +482,13 @@ async fn a_good_token_is_introspected_with_what_it_says() {
         introspect(&stack, &user.access).await,
         json!({
             "active": true, "scope": "profile:read profile:write", "username": "cosmo", "token_type": "Bearer", "exp": now + 900,
-            "iat": now, "sub": id, "aud": ["tokenpair"], "iss": ISSUER, "jti": access["jti"], "sid": access["sid"],
+            "iat": now, "sub": id, "aud": "tokenpair", "iss": ISSUER, "jti": access["jti"], "sid": access["sid"],
         })
     );
     assert_eq!(
         introspect(&stack, &user.refresh).await,
         json!({
-            "active": true, "username": "cosmo", "exp": now + 3600, "iat": now, "sub": id, "aud": [ISSUER], "iss": ISSUER,
+            "active": true, "username": "cosmo", "exp": now + 3600, "iat": now, "sub": id, "aud": ISSUER, "iss": ISSUER,
             "jti": refresh["jti"], "sid": refresh["sid"],
         })
     );

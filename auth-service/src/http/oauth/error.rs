@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -9,6 +10,7 @@ use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use service_shell::client_body::Unread;
+use service_shell::problem::{self, Problem};
 use service_shell::sqlite::StorageError;
 use shared_claims::extract::Cause;
 use utoipa::{IntoResponses, ToSchema};
@@ -50,6 +52,9 @@ pub(crate) enum OAuthError {
     TooMany(#[from] TooMany),
     #[error("Internal error")]
     ServerError(#[source] StorageError),
+    /// What the shell around the routes answers by itself.
+    #[error(transparent)]
+    OfTheShell(#[from] Problem),
 }
 
 /// An error (RFC 6749 section 5.2).
@@ -115,8 +120,17 @@ impl OAuthError {
             // RFC 6749 knows no code for it; ours is that of the other routes.
             Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
             Self::ServerError(_) => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
+            Self::OfTheShell(problem) => match problem.status() {
+                status @ StatusCode::SERVICE_UNAVAILABLE => (status, "temporarily_unavailable"),
+                status => (status, "server_error"),
+            },
         }
     }
+}
+
+/// How what the shell answers by itself is worded where OAuth clients read it.
+pub(in crate::http) fn in_oauth_form(problem: Problem) -> Response {
+    OAuthError::from(problem).into_response()
 }
 
 impl From<StorageError> for OAuthError {
@@ -158,16 +172,16 @@ impl IntoResponse for OAuthError {
                 HeaderValue::from_static("Basic realm=\"tokenpair\", charset=\"UTF-8\"");
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
-        if let Self::TooMany(too_many) = &self {
-            let seconds = too_many.retry_after.as_secs() + 1;
+        let after = match &self {
+            Self::TooMany(too_many) => Some(too_many.retry_after),
+            Self::OfTheShell(problem) => problem.retry_after(),
+            Self::TemporarilyUnavailable(_) => Some(Duration::from_secs(1)),
+            _ => None,
+        };
+        if let Some(after) = after {
             response
                 .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                .insert(RETRY_AFTER, problem::retry_after(after));
         }
         if self.source().is_some() || status == StatusCode::UNAUTHORIZED {
             response.extensions_mut().insert(Cause(Arc::new(self)));

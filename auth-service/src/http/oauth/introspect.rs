@@ -37,9 +37,9 @@ struct Introspection {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     sub: Option<Subject>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
-    aud: Vec<String>,
+    aud: Option<Audience>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     iss: Option<String>,
@@ -52,6 +52,24 @@ struct Introspection {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = HashMap<String, serde_json::Value>, required = false)]
     act: Option<Actor>,
+}
+
+/// As in the token: one is a string, and several are a list (RFC 7519 section 4.1.3).
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Audience {
+    fn of(mut audience: Vec<String>) -> Option<Self> {
+        match audience.len() {
+            0 => None,
+            1 => audience.pop().map(Self::One),
+            _ => Some(Self::Several(audience)),
+        }
+    }
 }
 
 impl Introspection {
@@ -76,7 +94,7 @@ impl Introspection {
                 exp: Some(claims.expires_at),
                 iat: claims.issued_at,
                 sub: Some(claims.subject),
-                aud: claims.audience,
+                aud: Audience::of(claims.audience),
                 jti: claims.id,
                 sid: claims.session,
                 act: claims.actor,
@@ -86,7 +104,7 @@ impl Introspection {
                 exp: Some(claims.expires_at),
                 iat: Some(claims.issued_at),
                 sub: Some(claims.subject),
-                aud: iss.into_iter().collect(),
+                aud: iss.map(Audience::One),
                 jti: Some(claims.id),
                 sid: Some(claims.session),
                 ..known

@@ -5,6 +5,7 @@ use std::time::Duration;
 use auth_client::{AnswerError, CallError, Exchange, FetchError, Issuer, ServiceClient, Trail};
 use jiff::Timestamp;
 use serde::Deserialize;
+use service_shell::settings::below;
 
 use crate::config::AuthServiceConfig;
 
@@ -53,8 +54,7 @@ impl Accounts {
         let Some((issuer, config)) = asking else {
             return Ok(Self(None));
         };
-        let mut me = config.auth_url.clone();
-        me.set_path(&format!("{}/me", me.path().trim_end_matches('/')));
+        let me = below(&config.auth_url, "/me");
         // The token is for auth-service and nobody else, and it needs no scope there.
         let exchange = match &config.issuer {
             Some(audience) => issuer.exchange().for_audience(audience),

@@ -1,9 +1,11 @@
 //! Files with secrets: for their user alone, and never there by half.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, fchown};
 use std::path::Path;
+
+use tempfile::NamedTempFile;
 
 /// Makes the folder of a file, for its user alone. One that is there keeps its mode: it may be meant for others too.
 ///
@@ -25,10 +27,7 @@ pub fn create_private(file: &Path, text: &str) -> io::Result<bool> {
     if file.try_exists()? {
         return Ok(false);
     }
-    let mut written = tempfile::Builder::new()
-        .prefix(".new-")
-        .tempfile_in(folder_of(file))?;
-    written.write_all(text.as_bytes())?;
+    let written = unfinished_beside(file, text)?;
     written.as_file().sync_all()?;
     match written.persist_noclobber(file) {
         Ok(_) => sync_folder_of(file).map(|()| true),
@@ -46,23 +45,22 @@ pub fn replace_private(file: &Path, text: &str) -> io::Result<()> {
     // What a link leads to is replaced, and not the link.
     let target = fs::canonicalize(file);
     let file = target.as_deref().unwrap_or(file);
-    let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut unfinished = name.to_owned();
-    unfinished.push(format!(".{}.new", std::process::id()));
-    let unfinished = file.with_file_name(unfinished);
-    let mut written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    written.write_all(text.as_bytes())?;
+    let written = unfinished_beside(file, text)?;
     if let Ok(before) = fs::metadata(file) {
-        take_over(&written, &before)?;
+        take_over(written.as_file(), &before)?;
     }
-    written.sync_all()?;
-    fs::rename(&unfinished, file)?;
+    written.as_file().sync_all()?;
+    written.persist(file).map_err(|error| error.error)?;
     sync_folder_of(file)
+}
+
+/// What is not finished is for its user alone, and goes away with whoever does not come to its end.
+fn unfinished_beside(file: &Path, text: &str) -> io::Result<NamedTempFile> {
+    let mut written = tempfile::Builder::new()
+        .prefix(".new-")
+        .tempfile_in(folder_of(file))?;
+    written.write_all(text.as_bytes())?;
+    Ok(written)
 }
 
 /// Gives a file the mode and owner of the one that it is to replace.

@@ -106,7 +106,15 @@ pub(crate) fn whole_seconds(text: &str) -> Result<Duration, String> {
 /// What would be right.
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
-        .map_err(|_| "write an address and a port like 127.0.0.1:8001".to_owned())
+        .map_err(|_| "write an address and a port like 127.0.0.1:8080".to_owned())
+}
+
+/// An address below that of a service, which may be below a path itself.
+#[must_use]
+pub fn below(service: &Url, path: &str) -> Url {
+    let mut address = service.clone();
+    address.set_path(&format!("{}{path}", service.path().trim_end_matches('/')));
+    address
 }
 
 /// The address of a web service.

@@ -58,7 +58,7 @@ impl FromStr for DatabaseUrl {
         match path {
             Some(path) if !path.is_empty() && !path.contains(":memory:") => Ok(Self(path.into())),
             _ => Err(
-                "name a SQLite file, like sqlite://data/auth.db or sqlite:///var/lib/tokenpair/auth.db",
+                "name a SQLite file, like sqlite://data/name.db or sqlite:///var/lib/tokenpair/name.db",
             ),
         }
     }

@@ -48,7 +48,9 @@ impl Probe {
             let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let begin = || Trial {
                 begun: Instant::now(),
-                outcome: try_out(readers.clone(), writer.clone()).boxed().shared(),
+                outcome: in_a_task(try_out(readers.clone(), writer.clone()))
+                    .boxed()
+                    .shared(),
             };
             match &*last {
                 Some(trial) if trial.holds() => trial.outcome.clone(),
@@ -63,6 +65,14 @@ impl Probe {
             }
         })
     }
+}
+
+/// A caller that goes away half-way leaves no reader checked out.
+async fn in_a_task(trial: impl Future<Output = Outcome> + Send + 'static) -> Outcome {
+    let tried = tokio::spawn(trial).await;
+    tried.unwrap_or_else(|error| {
+        Err(StorageError::from(sqlx::Error::Protocol(error.to_string())).into())
+    })
 }
 
 async fn try_out(readers: SqlitePool, writer: Writer) -> Outcome {

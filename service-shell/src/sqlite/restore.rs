@@ -188,12 +188,20 @@ async fn bring_up(copy: &Path, migrations: &Migrator) -> anyhow::Result<()> {
 
 /// Whether every migration that made the file is one that this program knows.
 async fn is_ours(connection: &mut SqliteConnection, migrations: &Migrator) -> anyhow::Result<()> {
+    let damaged = |error: sqlx::Error| anyhow::Error::from(error).context("it is damaged");
+    let tables =
+        "select count(*) from sqlite_master where type = 'table' and name = '_sqlx_migrations'";
+    let tables: i64 = sqlx::query_scalar(tables)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(damaged)?;
+    ensure!(tables == 1, "it was not written by this service");
     let applied: Vec<(i64, Vec<u8>)> = sqlx::query_as(
         "select version, checksum from _sqlx_migrations where success order by version",
     )
     .fetch_all(connection)
     .await
-    .unwrap_or_default();
+    .map_err(damaged)?;
     ensure!(!applied.is_empty(), "it was not written by this service");
     for (version, checksum) in applied {
         let known = migrations

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Ended, SpanCounts, otlp};
 use crate::request_log::chain;
+use crate::settings::below;
 
 /// Spans that are sent together.
 const BATCH: usize = 512;
@@ -42,8 +43,7 @@ impl Sender {
     /// # Panics
     /// When the system's TLS cannot be set up.
     pub(super) fn new(service: &'static str, endpoint: &Url, counts: SpanCounts) -> Self {
-        let mut url = endpoint.clone();
-        url.set_path(&format!("{}/v1/traces", url.path().trim_end_matches('/')));
+        let url = below(endpoint, "/v1/traces");
         let http = reqwest::Client::builder()
             .redirect(Policy::none())
             .no_proxy()

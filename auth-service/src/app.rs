@@ -71,11 +71,12 @@ impl AppState {
         let signer = Signer::new(signing_key, tokens.parties.clone());
         tell_how_it_starts(&signer, config.registration, &config.sessions);
         let (access_token_expires, leeway) = (config.sessions.access_token_expires, tokens.leeway);
-        note_lifetimes(&store, &config.sessions, &config.clock).await?;
+        note_lifetimes(&store, &config.sessions, leeway, &config.clock).await?;
         let sessions = Sessions::new(
             store.clone(),
             signer.clone(),
             config.sessions,
+            leeway,
             config.clock.clone(),
         );
         config
@@ -84,18 +85,10 @@ impl AppState {
             .await?;
         let verifier = Verifier::new(tokens.keys.verifying, tokens.parties.clone())
             .for_the_issuer()
-            .with_leeway(tokens.leeway)
+            .with_leeway(leeway)
             .with_clock(config.clock.clone());
         let clients = Clients::new(store.clone(), config.clock.clone());
         let hello = terms(&tokens.parties, access_token_expires, leeway);
-        let (revocations, looking) = RevocationFeed::start(
-            store.clone(),
-            clients.clone(),
-            config.clock.clone(),
-            hello,
-            verifier.clone(),
-            config.most_subscribers,
-        );
         let key_holders =
             KeyHolders::new(store.clone(), config.clock.clone(), config.most_subscribers);
         let announcing = tokio::spawn(key_holders.clone().announce(verifier.clone()));
@@ -118,6 +111,14 @@ impl AppState {
             access_token_expires,
             clock: config.clock.clone(),
         };
+        let (revocations, looking) = RevocationFeed::start(
+            store.clone(),
+            grants.clone(),
+            config.clock.clone(),
+            hello,
+            verifier.clone(),
+            config.most_subscribers,
+        );
         let limits = Limits {
             scarce: &PASSWORD_ROUTES,
             ..config.limits
@@ -178,6 +179,16 @@ impl AppState {
 
 fn tell_how_it_starts(signer: &Signer, registration: Registration, policy: &SessionPolicy) {
     tracing::info!(key = %signer.key_id(), ?registration, "auth-service signs");
+    for (setting, shorter) in [
+        ("JWT_REFRESH_TOKEN_EXPIRES", policy.refresh.token_expires),
+        ("AUTH_SESSION_MAX_AGE", policy.refresh.session_max_age),
+    ] {
+        if shorter < policy.access_token_expires {
+            tracing::warn!(
+                "{setting} is shorter than JWT_ACCESS_TOKEN_EXPIRES: an access token outlives what could renew it"
+            );
+        }
+    }
     if policy.default_scope.contains(ADMIN_SCOPE) {
         tracing::warn!(
             "AUTH_DEFAULT_SCOPE has {ADMIN_SCOPE} in it: whoever is added without a scope of their own is an administrator"
@@ -200,13 +211,14 @@ fn terms(parties: &Parties, access_token_expires: Duration, leeway: Duration) ->
 async fn note_lifetimes(
     store: &Store,
     policy: &SessionPolicy,
+    leeway: Duration,
     clock: &Clock,
 ) -> Result<(), StorageError> {
     for (kind, lifetime) in [
         (TokenType::Access, policy.access_token_expires),
         (TokenType::Refresh, policy.refresh.token_expires),
     ] {
-        let lifetime = NumericDate(0).after(lifetime + policy.refresh.leeway);
+        let lifetime = NumericDate(0).after(lifetime + leeway);
         let now = clock.now().into();
         store.set_token_lifetime(kind, lifetime.0, now).await?;
     }

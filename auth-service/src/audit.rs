@@ -1,5 +1,5 @@
 //! The audit log: what happened to accounts and sessions, by whom and from where. Written in the transaction of the change
-//! itself, so that neither is there without the other.
+//! itself, so that neither is there without the other; what happens to key files, which no transaction holds, right after it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -103,6 +103,11 @@ impl Author {
     /// Somebody who has not shown who they are.
     pub(crate) fn anybody(ip: Option<IpAddr>) -> Self {
         Self { actor: None, ip }
+    }
+
+    /// Whether they have not shown who they are.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.actor.is_none()
     }
 
     /// A user or a client that has.

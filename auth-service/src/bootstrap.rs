@@ -2,7 +2,8 @@
 //!
 //! Applied at every start, any number of times, with the same result. A client gets the scope that the file says, and its
 //! secret when that is another than at the last start, so that a secret that was rotated since stays. A user is added once and
-//! then keeps the password that they may have changed; the scope is brought to what the file says.
+//! then keeps the password that they may have changed; the scope is brought to what the file says. Of somebody who has registered
+//! under the name nothing is changed: the file does not mean them.
 
 use std::collections::HashSet;
 use std::fs;
@@ -64,14 +65,17 @@ impl Bootstrap {
     pub(crate) fn read(path: &Path) -> Result<Self, SettingError> {
         let text = fs::read_to_string(path)
             .map_err(|error| unusable(path, &format!("cannot be read: {error}")))?;
-        // The error's own Display shows the line that is wrong, which may hold a secret.
+        // The error's own Display shows the line that is wrong, and its message the value: either may hold a secret.
         let file: File = toml::from_str(&text).map_err(|error| {
             let line = error
                 .span()
                 .map_or(0, |span| text[..span.start].split('\n').count());
             unusable(
                 path,
-                &format!("is not as it should be in line {line}: {}", error.message()),
+                &format!(
+                    "is not as it should be in line {line}: {}",
+                    unquoted(error.message())
+                ),
             )
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -116,33 +120,37 @@ impl Bootstrap {
         Ok(read)
     }
 
-    /// Declares a user, as an entry of a file does.
+    /// Declares a user, as an entry of a file does, unless the file has them already.
     ///
     /// # Errors
     /// What is wrong with the name or password.
     pub fn with_user(mut self, username: &str, password: &SecretString) -> anyhow::Result<Self> {
-        self.users.push((
-            Username::parse(username)?,
-            Password::chosen(password)?,
-            None,
-        ));
+        let username = Username::parse(username)?;
+        if self
+            .users
+            .iter()
+            .all(|(declared, ..)| *declared != username)
+        {
+            let password = Password::chosen(password)?;
+            self.users.push((username, password, None));
+        }
         Ok(self)
     }
 
-    /// Declares a client whose secret is in a file, as an entry of a file does.
+    /// Declares a client, as an entry of a file does, unless the file has it already.
     ///
     /// # Errors
     /// What is wrong with its id or secret.
     pub fn with_client(
         mut self,
         id: &str,
-        secret_file: &Path,
+        secret: &SecretString,
         scope: Scope,
     ) -> anyhow::Result<Self> {
-        let secret = secret(Path::new(""), "secret", None, Some(secret_file.to_owned()))
-            .map_err(anyhow::Error::msg)?;
-        self.clients
-            .push((client_id(id)?, ClientSecret::parse(&secret)?, scope));
+        let id = client_id(id)?;
+        if self.clients.iter().all(|(declared, ..)| *declared != id) {
+            self.clients.push((id, ClientSecret::parse(secret)?, scope));
+        }
         Ok(self)
     }
 
@@ -162,6 +170,14 @@ impl Bootstrap {
         }
         for (username, password, scope) in &self.users {
             if let Some(user) = store.user_by_name(username).await? {
+                if store.has_registered(&user.id).await? {
+                    tracing::error!(
+                        user = %user.id,
+                        "AUTH_BOOTSTRAP_FILE declares a user of whose name somebody has registered: nothing of theirs is changed; \
+                         remove them with 'auth-service user remove', or declare another name"
+                    );
+                    continue;
+                }
                 let scope = scope.as_ref();
                 store.set_user_scope(&user.id, scope, &by, now).await?;
                 continue;
@@ -180,6 +196,15 @@ impl Bootstrap {
             }
         }
         Ok(())
+    }
+}
+
+/// What the parser says without what it has read.
+fn unquoted(message: &str) -> String {
+    match message.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("there should be {expected}"),
+        None if message.starts_with("missing field") => message.to_owned(),
+        None => "it is no TOML of users and clients".to_owned(),
     }
 }
 

@@ -198,12 +198,6 @@ impl Clients {
         self.store.clients().await
     }
 
-    /// Whether there is such a client, and it is not disabled.
-    pub(crate) async fn is_enabled(&self, id: &ClientId) -> Result<bool, StorageError> {
-        let client = self.store.client(id).await?;
-        Ok(client.is_some_and(|client| client.disabled_at.is_none()))
-    }
-
     /// Whether a token is good as far as this client is concerned: it is enabled, and was there when the token was issued, and
     /// not another of the same name.
     pub(crate) async fn vouches_for(

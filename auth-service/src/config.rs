@@ -14,6 +14,7 @@ use service_shell::settings::{SettingError, address, count, duration, lifetime, 
 use service_shell::sqlite::DatabaseUrl;
 use service_shell::tokens::{TokenConfig, TokenSettings};
 use service_shell::traces::TraceExport;
+use shared_claims::wire::FEED_SCOPE;
 use shared_claims::{Clock, Scope};
 
 pub use crate::attempts::{AttemptLimits, Limit, Rate};
@@ -23,8 +24,9 @@ pub use crate::proxies::TrustedProxies;
 pub use crate::sessions::{RefreshRules, SessionPolicy};
 
 const MAX_GRACE: Duration = Duration::from_hours(1);
-/// A login may wait twice, when the password is hashed again with newer parameters, and has 30 seconds for all.
-const MAX_HASHING_DEADLINE: Duration = Duration::from_secs(14);
+/// A login may wait three times, when the password is hashed again with newer parameters and another login was quicker, and has
+/// 30 seconds for all.
+const MAX_HASHING_DEADLINE: Duration = Duration::from_secs(9);
 const MAX_SESSION_AGE: Duration = Duration::from_hours(87840);
 
 /// Who may register.
@@ -131,7 +133,7 @@ pub struct AuthSettings {
     #[arg(long, env = "AUTH_SESSION_MAX_AGE", value_name = "DURATION", default_value = "30d", value_parser = session_age, global = true)]
     auth_session_max_age: Duration,
     /// Sessions of one user that go on at the most: with one more, the least recently used ends
-    #[arg(long, env = "AUTH_SESSIONS_PER_USER", value_name = "COUNT", default_value = "100", value_parser = sessions_per_user, global = true)]
+    #[arg(long, env = "AUTH_SESSIONS_PER_USER", value_name = "COUNT", default_value = "1000", value_parser = sessions_per_user, global = true)]
     auth_sessions_per_user: u32,
     /// Whether the cookie of a refresh token is for TLS alone: on, or off on a developer's machine
     #[arg(long, env = "AUTH_COOKIE_SECURE", value_name = "SWITCH", default_value = "on", value_parser = switch,
@@ -217,10 +219,8 @@ impl Config {
     /// Never: the default scope is a scope.
     #[must_use]
     pub fn new(database: DatabaseUrl, tokens: TokenConfig) -> Self {
-        let leeway = tokens.leeway;
         Self {
             database,
-            tokens,
             sessions: SessionPolicy {
                 access_token_expires: Duration::from_mins(15),
                 refresh: RefreshRules {
@@ -228,10 +228,10 @@ impl Config {
                     grace: Duration::from_secs(10),
                     token_expires: Duration::from_hours(1),
                     session_max_age: Duration::from_hours(30 * 24),
-                    leeway,
+                    leeway: tokens.leeway,
                 },
                 default_scope: "profile:read profile:write".parse().expect("it is a scope"),
-                most_per_user: 100,
+                most_per_user: 1000,
             },
             audit_retention: Duration::from_hours(90 * 24),
             hashing: HashingLimits::default(),
@@ -246,11 +246,17 @@ impl Config {
             limits: Limits::default(),
             most_subscribers: 1000,
             clock: Clock::system(),
+            tokens,
         }
     }
 }
 
 impl AuthSettings {
+    /// Has the cookie of a refresh token go with TLS alone.
+    pub fn require_secure_cookie(&mut self) {
+        self.auth_cookie_secure = true;
+    }
+
     /// Checks the settings against each other and reads the secrets.
     ///
     /// # Errors
@@ -263,31 +269,22 @@ impl AuthSettings {
         cors: CorsSettings,
         limits: &LimitSettings,
     ) -> Result<Config, SettingError> {
-        if self.jwt_refresh_token_expires < self.jwt_access_token_expires {
-            return Err(SettingError {
-                setting: "JWT_REFRESH_TOKEN_EXPIRES",
-                fault: "it is shorter than JWT_ACCESS_TOKEN_EXPIRES".to_owned(),
-                remedy: "let the refresh token live at least as long as the access token that it renews",
-            });
-        }
-        if self.auth_session_max_age < self.jwt_access_token_expires {
-            return Err(SettingError {
-                setting: "AUTH_SESSION_MAX_AGE",
-                fault: "it is shorter than JWT_ACCESS_TOKEN_EXPIRES".to_owned(),
-                remedy: "let a session last at least as long as its first access token",
-            });
-        }
-        // Other scopes that open something, revocations:read and token:exchange, do so for service accounts alone.
-        if self.auth_registration == Registration::Open
-            && self.auth_default_scope.contains(ADMIN_SCOPE)
-        {
-            return Err(SettingError {
-                setting: "AUTH_DEFAULT_SCOPE",
-                fault: format!(
-                    "with {ADMIN_SCOPE} in it and AUTH_REGISTRATION=open anybody could make themselves an administrator"
-                ),
-                remedy: "give that scope to single users with 'auth-service user add --scope', or close the registration",
-            });
+        if self.auth_registration == Registration::Open {
+            // What else opens something, token:exchange, does so for service accounts alone.
+            for (scope, everything) in [
+                (ADMIN_SCOPE, "make themselves an administrator"),
+                (FEED_SCOPE, "listen to who signs out"),
+            ] {
+                if self.auth_default_scope.contains(scope) {
+                    return Err(SettingError {
+                        setting: "AUTH_DEFAULT_SCOPE",
+                        fault: format!(
+                            "with {scope} in it and AUTH_REGISTRATION=open anybody could {everything}"
+                        ),
+                        remedy: "give that scope to single users with 'auth-service user add --scope', or close the registration",
+                    });
+                }
+            }
         }
         let allowed_origins = cors.resolve();
         if let Some(elsewhere) = allowed_origins.first_elsewhere()
@@ -384,7 +381,7 @@ fn retention(text: &str) -> Result<Duration, String> {
 fn hashing_deadline(text: &str) -> Result<Duration, String> {
     let deadline = duration(text)?;
     if deadline.is_zero() || deadline > MAX_HASHING_DEADLINE {
-        return Err("use a duration from 1ms to 14s".to_owned());
+        return Err("use a duration from 1ms to 9s".to_owned());
     }
     Ok(deadline)
 }

@@ -3,7 +3,9 @@
 //! The table is the feed's log. What happens in this process only says "look again": a slow or absent subscriber loses
 //! nothing, and one that reads slowly costs no memory, for the next rows are read when it has taken the last ones.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, stream};
@@ -12,11 +14,12 @@ use service_shell::metrics;
 use service_shell::request_log::chain;
 use service_shell::sqlite::StorageError;
 use shared_claims::wire::FeedHello;
-use shared_claims::{ClientId, Clock, NumericDate, SessionId, Verifier};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use shared_claims::{AccessClaims, Clock, NumericDate, SessionId, Subject, Verifier};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::clients::Clients;
+use crate::grants::Grants;
+use crate::sessions::RefreshError;
 use crate::storage::Store;
 
 /// How often the table is looked at without a word from this process: commands on the same file end sessions too.
@@ -56,7 +59,7 @@ pub(crate) struct RevocationFeed(Arc<Feed>);
 #[derive(Debug)]
 struct Feed {
     store: Store,
-    clients: Clients,
+    grants: Grants,
     clock: Clock,
     /// What the hello says, but for the keys, which change.
     terms: FeedHello,
@@ -64,7 +67,67 @@ struct Feed {
     /// The seq of the newest row.
     newest: watch::Sender<i64>,
     stopping: watch::Sender<bool>,
-    places: Arc<Semaphore>,
+    places: Places,
+}
+
+/// The streams that there may be. No one listener may take all of them: those of the others, which start anew, would find none.
+#[derive(Clone, Debug)]
+struct Places(Arc<Mutex<Taken>>);
+
+#[derive(Debug)]
+struct Taken {
+    free: usize,
+    /// The most that one may have.
+    each: usize,
+    by: HashMap<Subject, usize>,
+}
+
+/// A place that is taken, until it is dropped.
+#[derive(Debug)]
+struct Place {
+    places: Places,
+    subject: Subject,
+}
+
+impl Places {
+    fn new(most: usize) -> Self {
+        let kept = (most / 10).max(1);
+        Self(Arc::new(Mutex::new(Taken {
+            free: most,
+            each: most.saturating_sub(kept).max(1),
+            by: HashMap::new(),
+        })))
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, subject: &Subject) -> Option<Place> {
+        let mut taken = self.taken();
+        if taken.free == 0 || taken.by.get(subject).is_some_and(|has| *has >= taken.each) {
+            return None;
+        }
+        taken.free -= 1;
+        *taken.by.entry(subject.clone()).or_default() += 1;
+        Some(Place {
+            places: self.clone(),
+            subject: subject.clone(),
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken();
+        taken.free += 1;
+        if let Entry::Occupied(mut has) = taken.by.entry(self.subject.clone()) {
+            *has.get_mut() -= 1;
+            if *has.get() == 0 {
+                has.remove();
+            }
+        }
+    }
 }
 
 /// There are as many subscribers as there may be.
@@ -76,7 +139,7 @@ impl RevocationFeed {
     /// Starts to look at the table, until the task is stopped.
     pub(crate) fn start(
         store: Store,
-        clients: Clients,
+        grants: Grants,
         clock: Clock,
         terms: FeedHello,
         verifier: Verifier,
@@ -84,13 +147,13 @@ impl RevocationFeed {
     ) -> (Self, JoinHandle<()>) {
         let feed = Arc::new(Feed {
             store,
-            clients,
+            grants,
             clock,
             terms,
             verifier,
             newest: watch::Sender::new(0),
             stopping: watch::Sender::new(false),
-            places: Arc::new(Semaphore::new(most_subscribers)),
+            places: Places::new(most_subscribers),
         });
         let looking = tokio::spawn(look(Arc::clone(&feed)));
         (Self(feed), looking)
@@ -119,26 +182,24 @@ impl RevocationFeed {
     }
 
     /// What a subscriber is sent that has read up to `last`. It ends when its token expires, when its account is disabled
-    /// or removed, and when the service stops; after a failure of the store too, and then it goes on where it was. Messages
+    /// or removed or its session ends, and when the service stops; after a failure of the store too, and then it goes on where it was. Messages
     /// come together as they are read together.
     ///
     /// # Errors
-    /// There are as many subscribers as there may be.
+    /// There are as many subscribers as there may be, or as one of them may be.
     pub(crate) fn follow(
         &self,
-        expires_at: NumericDate,
-        client: ClientId,
+        claims: AccessClaims,
         last: Option<i64>,
     ) -> Result<impl Stream<Item = Vec<Message>> + Send + use<>, TooManySubscribers> {
-        let place = Arc::clone(&self.0.places).try_acquire_owned();
+        let place = self.0.places.take(&claims.subject);
         let follower = Follower {
-            _place: place.map_err(|_| TooManySubscribers)?,
+            _place: place.ok_or(TooManySubscribers)?,
             newest: self.0.newest.subscribe(),
             keys: self.0.verifier.key_changes(),
             stopping: self.0.stopping.subscribe(),
             feed: Arc::clone(&self.0),
-            client,
-            expires_at,
+            claims,
             confirmed: Instant::now(),
             spoken: Instant::now(),
             last: last.unwrap_or(0),
@@ -182,13 +243,13 @@ enum Stage {
 }
 
 struct Follower {
-    _place: OwnedSemaphorePermit,
+    _place: Place,
     feed: Arc<Feed>,
     newest: watch::Receiver<i64>,
     keys: watch::Receiver<()>,
     stopping: watch::Receiver<bool>,
-    client: ClientId,
-    expires_at: NumericDate,
+    /// What it is let in with.
+    claims: AccessClaims,
     confirmed: Instant,
     spoken: Instant,
     last: i64,
@@ -265,24 +326,26 @@ impl Follower {
         Some(messages)
     }
 
-    /// Whether the token is still good and the account still there. The account is looked at every now and then.
+    /// Whether the token is still good, which the tables are asked every now and then.
     async fn may_listen(&mut self) -> bool {
-        if self.expires_at <= self.feed.clock.now().into() {
+        if self.claims.expires_at <= self.feed.clock.now().into() {
             return false;
         }
         if self.confirmed.elapsed() < CONFIRM {
             return true;
         }
         self.confirmed = Instant::now();
-        let enabled = self.feed.clients.is_enabled(&self.client).await;
-        self.kept(enabled).unwrap_or(false)
+        match self.feed.grants.confirm(&self.claims).await {
+            Err(RefreshError::Storage(error)) => self.kept(Err::<(), _>(error)).is_some(),
+            confirmed => confirmed.is_ok(),
+        }
     }
 
     /// What the store has answered. A failure ends the stream, and its reader comes again.
     fn kept<T>(&self, answer: Result<T, StorageError>) -> Option<T> {
         answer
             .inspect_err(|error| {
-                tracing::error!(client = %self.client, "a stream of the feed ends: {}", chain(error));
+                tracing::error!(listener = %self.claims.subject, "a stream of the feed ends: {}", chain(error));
             })
             .ok()
     }

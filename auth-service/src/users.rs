@@ -1,5 +1,7 @@
 //! Users: who may log in.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 use service_shell::sqlite::StorageError;
@@ -134,8 +136,10 @@ impl Users {
         scope: Option<Scope>,
         by: &Author,
     ) -> Result<User, RegisterError> {
-        // Whether a name is taken is a guess too, so that this one counts however it ends.
-        drop(self.attempts.from(by.ip).await?);
+        // Whether a name is taken is a guess too, so that this one counts however it ends. Who may add users need not guess.
+        if by.is_unknown() {
+            drop(self.attempts.from(by.ip).await?);
+        }
         if self.store.user_by_name(&username).await?.is_some() {
             return Err(RegisterError::UsernameTaken);
         }
@@ -201,21 +205,22 @@ impl Users {
         let Some(username) = username else {
             return Ok(attempt);
         };
-        if let Err(too_many) = attempt.for_user(username).await {
-            if too_many.undecided {
-                return Err(too_many.into());
+        if !attempt.counts_users() {
+            return Ok(attempt);
+        }
+        match by.ip {
+            Some(ip) if self.has_been_at(username, ip).await? => {
+                attempt.for_user_at(username, ip).await?;
             }
-            // Strangers have used up their attempts. Whoever has been here before is none.
-            let Some(ip) = by.ip else {
-                return Err(too_many.into());
-            };
-            let known = self.store.addresses_of(username).await?;
-            if !known.into_iter().any(|known| same_network(known, ip)) {
-                return Err(too_many.into());
-            }
-            attempt.for_user_at(username, ip).await?;
+            _ => attempt.for_user(username).await?,
         }
         Ok(attempt)
+    }
+
+    /// Whether whoever comes from there is no stranger. Strangers' guesses are not to keep them out, nor theirs to be more.
+    async fn has_been_at(&self, username: &Username, ip: IpAddr) -> Result<bool, StorageError> {
+        let known = self.store.addresses_of(username).await?;
+        Ok(known.into_iter().any(|known| same_network(known, ip)))
     }
 
     async fn look_up(

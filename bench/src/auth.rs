@@ -1,6 +1,5 @@
 //! An auth-service with one user, whose database is in a folder that is removed at the end.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
@@ -68,11 +67,9 @@ impl AuthService {
         let mut config = Config::new(database, tokens.clone());
         config.sessions.refresh.grace = grace;
         config.sessions.most_per_user = u32::MAX;
-        let secret_file = folder.path().join("client-secret");
-        fs::write(&secret_file, CLIENT_SECRET)?;
         config.bootstrap = Bootstrap::default()
             .with_user(USERNAME, &PASSWORD.into())?
-            .with_client(CLIENT_ID, &secret_file, FEED_SCOPE.parse()?)?;
+            .with_client(CLIENT_ID, &CLIENT_SECRET.into(), FEED_SCOPE.parse()?)?;
         let mut servers = Servers::on_threads(cores())?;
         let address =
             servers.start(|listener, stop| auth_service::serve(config, listener, stop))?;

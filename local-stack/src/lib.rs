@@ -94,8 +94,7 @@ pub async fn run(mut cli: Cli, given: &ArgMatches) -> anyhow::Result<()> {
             settings::web_address(&format!("http://{reachable}")).map_err(anyhow::Error::msg)?;
     }
     if pairs.private.is_some() && cli.resource.jwt_jwks_url.is_none() {
-        let mut published = cli.resource.auth_url.clone();
-        published.set_path("/.well-known/jwks.json");
+        let published = settings::below(&cli.resource.auth_url, "/.well-known/jwks.json");
         cli.resource.jwt_jwks_url = Some(published);
     }
     if cli.resource.auth_public_url.is_none() && default("jwt_issuer") {
@@ -107,25 +106,31 @@ pub async fn run(mut cli: Cli, given: &ArgMatches) -> anyhow::Result<()> {
         cli.cors
             .allow(Origin::parse(&page).map_err(anyhow::Error::msg)?);
     }
+    if default("auth_cookie_secure") && cli.cors.allows_elsewhere() {
+        // The default of the stack is for this machine, and refused where it is not.
+        cli.auth.require_secure_cookie();
+    }
+    if !cli.resource.names_an_account() {
+        let secret = data.path("resource-client-secret");
+        provision::secret(&secret)?;
+        cli.resource.resource_client_id = Some(provision::SERVICE_ACCOUNT.to_owned());
+        cli.resource.resource_client_secret_file = Some(secret);
+    }
     let (tokens, cors) = (cli.tokens.clone(), cli.cors.clone());
     let mut auth = cli
         .auth
         .resolve(cli.store, tokens, pairs, cors, &cli.limits)?;
+    let mut resource = cli.resource.resolve(cli.tokens, cli.cors, &cli.limits)?;
     auth.bootstrap = auth
         .bootstrap
         .with_user(provision::DEMO_USER, &provision::DEMO_PASSWORD.into())?;
-    if !cli.resource.names_an_account() {
-        let (account, scope) = (
-            provision::SERVICE_ACCOUNT,
-            provision::SERVICE_SCOPE.parse()?,
-        );
-        let secret = data.path("resource-client-secret");
-        provision::secret(&secret)?;
-        auth.bootstrap = auth.bootstrap.with_client(account, &secret, scope)?;
-        cli.resource.resource_client_id = Some(account.to_owned());
-        cli.resource.resource_client_secret_file = Some(secret);
+    if let Some(account) = &resource.auth_service {
+        let scope = provision::SERVICE_SCOPE.parse()?;
+        auth.bootstrap = auth
+            .bootstrap
+            .with_client(&account.client_id, &account.client_secret, scope)
+            .context("RESOURCE_CLIENT_ID and RESOURCE_CLIENT_SECRET make no service account")?;
     }
-    let mut resource = cli.resource.resolve(cli.tokens, cli.cors, &cli.limits)?;
     auth.traces = cli.traces.resolve();
     resource.traces.clone_from(&auth.traces);
 

@@ -137,16 +137,23 @@ impl KeyLookup {
     /// The longest that a request waits for keys.
     pub const REQUEST_WAITS: Duration = Duration::from_millis(500);
 
+    /// Requests that wait at the same time.
+    const MOST_WAIT: usize = 256;
+
     fn new() -> Self {
         Self(watch::Sender::new(State::default()))
     }
 
     /// Asks for the keys and waits for the fetch, which is one for all who ask: this long at the most, and not at all while it
-    /// is too early after the last. Whether it has ended meanwhile.
+    /// is too early after the last, or for a token's sake while many wait already: anybody can make such tokens, and requests that
+    /// wait take the room of others. Whether it has ended meanwhile.
     pub async fn ask(&self, reason: LookupReason, limit: Duration) -> bool {
         let mut asked = None;
         self.0.send_modify(|state| asked = state.ask(reason));
         let Some(fetch) = asked else { return false };
+        if reason == LookupReason::UnknownKey && self.0.receiver_count() >= Self::MOST_WAIT {
+            return false;
+        }
         let mut state = self.0.subscribe();
         let ended = state.wait_for(|state| state.ended >= fetch);
         let ended = tokio::time::timeout(limit, ended).await;
@@ -209,6 +216,29 @@ mod tests {
         assert!(!lookup.ask(LookupReason::UnknownKey, LONG).await);
         let quiet = tokio::time::timeout(Duration::from_millis(20), lookup.needed()).await;
         assert!(quiet.is_err(), "a second fetch is asked for");
+    }
+
+    #[tokio::test]
+    async fn of_a_flood_of_made_up_keys_few_wait_and_the_rest_is_answered_at_once() {
+        let lookup = KeyLookup::new();
+        let ask = || {
+            let lookup = lookup.clone();
+            tokio::spawn(async move { lookup.ask(LookupReason::UnknownKey, LONG).await })
+        };
+        let flood: Vec<_> = (0..1000).map(|_| ask()).collect();
+        while lookup.0.receiver_count() < KeyLookup::MOST_WAIT {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..1000 {
+            assert!(!ask().await.unwrap());
+        }
+        lookup.begin();
+        lookup.end(true, LONG);
+        let mut told = 0;
+        for asked in flood {
+            told += usize::from(asked.await.unwrap());
+        }
+        assert_eq!(told, KeyLookup::MOST_WAIT);
     }
 
     #[tokio::test]

@@ -10,6 +10,9 @@ use crate::id::{KeyId, SessionId};
 use crate::scope::Scope;
 use crate::signer::{AccessToken, RefreshToken};
 
+/// The scope that listening to the revocation feed asks for.
+pub const FEED_SCOPE: &str = "revocations:read";
+
 /// The one shape of an error.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

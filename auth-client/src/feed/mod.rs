@@ -13,14 +13,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use shared_claims::Verifier;
+pub use shared_claims::wire::FEED_SCOPE;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::subscriber::Subscriber;
 use crate::issuer::Issuer;
-
-/// The scope that a service account needs to listen.
-pub const FEED_SCOPE: &str = "revocations:read";
 
 /// How long a subscriber that broke down by a mistake of ours waits before it begins anew.
 const AFTER_A_MISTAKE: Duration = Duration::from_secs(5);

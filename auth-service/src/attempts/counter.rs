@@ -21,9 +21,9 @@ const DECISION_LIMIT: Duration = Duration::from_secs(5);
 /// And when to come again after that.
 pub(super) const SHORTLY: Duration = Duration::from_secs(1);
 
-/// How many names, and how many addresses, are counted at the same time: some 10 MiB. Those that are tried again and again stay,
-/// however many are tried once.
-pub(super) const COUNTED: usize = 100_000;
+/// How many names, and how many addresses, are counted at the same time. Those that are tried again and again stay, however many
+/// are tried once.
+pub(super) const COUNTED: usize = 50_000;
 
 /// A rate for each of many keys.
 pub(super) struct Counter {

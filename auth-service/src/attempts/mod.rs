@@ -110,6 +110,11 @@ impl Attempts {
 }
 
 impl Attempt {
+    /// Whether it matters whose password it is that somebody tries.
+    pub(crate) fn counts_users(&self) -> bool {
+        self.counts.of_users.is_some()
+    }
+
     /// The same attempt as one for this user, by a stranger.
     pub(crate) async fn for_user(&mut self, name: &Username) -> Result<(), TooMany> {
         let key = self.counts.hasher.hash_one((name.as_ref(), None::<u64>));

@@ -120,14 +120,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Healthcheck) => health::check(cli.auth.auth_listen).await,
         Some(Command::Secret(command)) => {
             let source = cli.tokens.source(cli.pairs.files(), Need::Signing);
-            match command {
-                SecretCommand::Generate { algorithm } => secret::generate(algorithm),
-                SecretCommand::Public => secret::public(&source),
-                command => {
-                    let store = Store::open_existing(&database).await?;
-                    secret::run(command, store, source).await
-                }
-            }
+            secret::run(command, &database, source).await
         }
         Some(Command::User(command)) => {
             let store = if command.adds() {

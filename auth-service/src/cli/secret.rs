@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use service_shell::keys::KeySource;
 use service_shell::settings::duration;
+use service_shell::sqlite::DatabaseUrl;
 use shared_claims::{Clock, KeyId, NumericDate, PairAlgorithm, PrivateKey, SharedSecret};
 
 use super::{print, seconds};
@@ -24,6 +25,13 @@ pub(super) enum SecretCommand {
     },
     /// Print the public keys of the private ones, for `JWT_PUBLIC_KEY_FILE` of whoever verifies
     Public,
+    #[command(flatten)]
+    OfTheStore(KeyCommand),
+}
+
+/// What has to know of the verifiers, and of the tokens that there are.
+#[derive(Debug, Subcommand)]
+pub(super) enum KeyCommand {
     /// Tell which key signs, which others verify, and who holds them
     Status,
     /// Change the key in its files: let everybody verify with a new one, wait until they do, sign with it
@@ -83,8 +91,7 @@ pub(super) struct Waiting {
 /// How often the table is looked at while somebody is waited for.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Needs no store.
-pub(super) fn generate(algorithm: Algorithm) -> anyhow::Result<()> {
+fn generate(algorithm: Algorithm) -> anyhow::Result<()> {
     let key = match algorithm.kind() {
         Some(Kind::Pair(algorithm)) => PrivateKey::generate(algorithm),
         Some(Kind::Secret) | None => SharedSecret::generate(),
@@ -92,8 +99,7 @@ pub(super) fn generate(algorithm: Algorithm) -> anyhow::Result<()> {
     print(key.trim_end())
 }
 
-/// Needs no store either.
-pub(super) fn public(source: &KeySource) -> anyhow::Result<()> {
+fn public(source: &KeySource) -> anyhow::Result<()> {
     let mut keys: Vec<_> = source.private_key()?.into_iter().collect();
     keys.extend(source.previous_private_keys()?);
     if keys.is_empty() {
@@ -109,20 +115,24 @@ pub(super) fn public(source: &KeySource) -> anyhow::Result<()> {
 
 pub(super) async fn run(
     command: SecretCommand,
-    store: Store,
+    database: &DatabaseUrl,
     source: KeySource,
 ) -> anyhow::Result<()> {
+    let command = match command {
+        SecretCommand::Generate { algorithm } => return generate(algorithm),
+        SecretCommand::Public => return public(&source),
+        SecretCommand::OfTheStore(command) => command,
+    };
+    let store = Store::open_existing(database).await?;
     let rotation = Rotation::new(store.clone(), Clock::system(), &source)?;
     let run = async {
         let happened = match command {
-            SecretCommand::Generate { algorithm } => return generate(algorithm),
-            SecretCommand::Public => return public(&source),
-            SecretCommand::Status => return status(&rotation).await,
-            SecretCommand::Rotate { algorithm, waiting } => {
+            KeyCommand::Status => return status(&rotation).await,
+            KeyCommand::Rotate { algorithm, waiting } => {
                 rotate(&rotation, &store, algorithm.kind(), waiting).await?
             }
-            SecretCommand::Rollback { waiting } => roll_back(&rotation, waiting).await?,
-            SecretCommand::Prune => prune(&rotation).await?,
+            KeyCommand::Rollback { waiting } => roll_back(&rotation, waiting).await?,
+            KeyCommand::Prune => prune(&rotation).await?,
         };
         match happened {
             Some(happened) => note(&store, happened).await,

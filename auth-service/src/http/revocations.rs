@@ -20,7 +20,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::RevocationsRead;
-use super::credentials::LiveCaller;
+use super::credentials::{InPerson, LiveCaller};
 use super::error::Error;
 use super::path::Named;
 use crate::app::AppState;
@@ -35,27 +35,28 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(report, say_goodbye))
 }
 
-type Listener = LiveCaller<(RevocationsRead, Service)>;
+/// Of a subscriber that is a service, there is something to tell.
+type Subscriber = LiveCaller<(RevocationsRead, Service)>;
 
-fn client(caller: &Listener) -> Result<ClientId, TokenError> {
+fn client(caller: &Subscriber) -> Result<ClientId, TokenError> {
     let client = caller.client_id.clone();
     client.ok_or(TokenError::WrongCaller {
         expected: shared_claims::CallerKind::Service,
     })
 }
 
-/// The feed of sessions that end, as server-sent events; for services with the scope `revocations:read`
+/// The feed of sessions that end, as server-sent events; for whoever has the scope `revocations:read`
 #[utoipa::path(get, path = "/revocations", tag = "services", security(("token" = [])), responses((status = 200, description = "Every revocation that still matters, then each new one", body = String, content_type = "text/event-stream"), TokenRefused))]
 async fn follow(
     State(feed): State<RevocationFeed>,
-    caller: Listener,
+    caller: LiveCaller<(RevocationsRead, InPerson)>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     // An id that is none of ours is like no id: whoever sends it is told everything.
     let last = headers
         .get(LAST_EVENT_ID)
         .and_then(|id| id.to_str().ok()?.parse().ok());
-    let messages = feed.follow(caller.expires_at, client(&caller)?, last)?;
+    let messages = feed.follow(caller.clone(), last)?;
     let events = messages.map(|messages| Ok::<_, Infallible>(write(&messages)));
     let headers = [
         (CONTENT_TYPE, "text/event-stream"),
@@ -126,7 +127,7 @@ fn visible(text: &str) -> bool {
 #[utoipa::path(put, path = "/revocations/subscribers/{id}", tag = "services", params(("id" = String, Path, description = "The id that the subscriber gives itself")), security(("token" = [])), request_body(content = Report), responses((status = 204, description = "Taken"), BodyRefused, TokenRefused, (status = 404, description = "It is another client's subscriber: `not_found`", body = ErrorBody), (status = 409, description = "The client has as many others as may be, and all have been heard of lately: `too_many_subscribers`", body = ErrorBody)))]
 async fn report(
     State(holders): State<KeyHolders>,
-    caller: Listener,
+    caller: Subscriber,
     Named(id): Named<String>,
     JsonBody(report): JsonBody<Report>,
 ) -> Result<StatusCode, Error> {
@@ -155,7 +156,7 @@ async fn report(
 #[utoipa::path(delete, path = "/revocations/subscribers/{id}", tag = "services", params(("id" = String, Path, description = "The id that the subscriber gives itself")), security(("token" = [])), responses((status = 204, description = "Taken"), TokenRefused, (status = 404, description = "There is no such subscriber: `not_found`", body = ErrorBody)))]
 async fn say_goodbye(
     State(holders): State<KeyHolders>,
-    caller: Listener,
+    caller: Subscriber,
     Named(id): Named<String>,
 ) -> Result<StatusCode, Error> {
     if holders.dismiss(&id, &client(&caller)?).await? {

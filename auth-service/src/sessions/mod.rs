@@ -89,7 +89,14 @@ impl Sessions {
         Ok(account.map(|(user, _)| self.scope_of(&user).clone()))
     }
 
-    pub(crate) fn new(store: Store, signer: Signer, policy: SessionPolicy, clock: Clock) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        signer: Signer,
+        mut policy: SessionPolicy,
+        leeway: Duration,
+        clock: Clock,
+    ) -> Self {
+        policy.refresh.leeway = leeway;
         Self {
             store,
             signer,
@@ -143,9 +150,8 @@ impl Sessions {
     /// goes another way.
     async fn of_cookie(&self, claims: &RefreshClaims) -> Result<Option<SessionId>, StorageError> {
         let session = self.store.session(&claims.session).await?;
-        let session = session.filter(|session| {
-            session.delivery == Delivery::Cookie && session.secret.derives(claims)
-        });
+        let session = session
+            .filter(|session| session.delivery == Delivery::Cookie && session.issued(claims));
         Ok(session.map(|session| session.id))
     }
 
@@ -175,7 +181,9 @@ impl Sessions {
         self.refreshes
             .count(verdict.map_or("refused", Verdict::outcome));
         let (verdict, session, user) = refreshed.ok_or(TokenError::Revoked)?;
-        let scope = asked.unwrap_or_else(|| self.scope_of(&user).clone());
+        // What the user may do may have become less since.
+        let allowed = self.scope_of(&user);
+        let scope = asked.map_or_else(|| allowed.clone(), |asked| asked.within(allowed));
         match verdict {
             Verdict::Rotate | Verdict::Repeat => {
                 let access = self.access_token(&session, &user, &scope, false, now);
@@ -230,8 +238,8 @@ impl Sessions {
     ) -> Result<(), RefreshError> {
         let now = self.clock.now();
         let id = match presented {
-            // A service that acts for a user does not end the user's login.
-            Presented::Access(claims) if claims.actor.is_some() => {
+            // A service has no login to end, nor ends that of a user whom it acts for.
+            Presented::Access(claims) if claims.actor.is_some() || claims.client_id.is_some() => {
                 let expected = CallerKind::User;
                 return Err(TokenError::WrongCaller { expected }.into());
             }
@@ -246,7 +254,7 @@ impl Sessions {
                     .session(&claims.session)
                     .await?
                     .ok_or(TokenError::Revoked)?;
-                if !session.secret.derives(claims) {
+                if !session.issued(claims) {
                     return Err(TokenError::from(InvalidToken::Forged).into());
                 }
                 if by.is_some_and(|by| by != session.delivery) {

@@ -186,18 +186,21 @@ impl Store {
         let (id, by) = (id.clone(), by.clone());
         let set = self.database.writer.write(move |connection| {
             Box::pin(async move {
-                let set = sqlx::query("update clients set disabled_at = $2 where id = $1")
-                    .bind(id.as_str())
-                    .bind(disabled.then(|| now.as_millisecond()))
-                    .execute(&mut *connection)
-                    .await?;
+                let set = sqlx::query(
+                    "update clients set disabled_at = $2 where id = $1 and (disabled_at is null) = ($2 is not null)",
+                )
+                .bind(id.as_str())
+                .bind(disabled.then(|| now.as_millisecond()))
+                .execute(&mut *connection)
+                .await?;
                 let changed = set.rows_affected() == 1;
                 let happening = if disabled {
                     Happening::ClientDisabled
                 } else {
                     Happening::ClientEnabled
                 };
-                noted(connection, changed, happening, &id, &by, now).await
+                Ok(noted(connection, changed, happening, &id, &by, now).await?
+                    || exists(connection, &id).await?)
             })
         });
         set.await
@@ -223,6 +226,14 @@ impl Store {
         });
         remove.await
     }
+}
+
+async fn exists(connection: &mut SqliteConnection, id: &ClientId) -> Result<bool, StorageError> {
+    let found: Option<i64> = sqlx::query_scalar("select 1 from clients where id = $1")
+        .bind(id.as_str())
+        .fetch_optional(connection)
+        .await?;
+    Ok(found.is_some())
 }
 
 /// Notes a change, if it was one; whether it was.

@@ -16,6 +16,8 @@ use crate::sessions::EndReason;
 const KEPT_LONGER: i64 = 3660;
 /// The greatest lifetime that can be set, and the greatest leeway, in seconds.
 const LONGEST_LIFETIME: i64 = 366 * 86_400 + 3600;
+/// A session's last access token is not from later than this many seconds after its last use: the longest grace.
+const LONGEST_GRACE: i64 = 3600;
 /// Rows that are deleted at once, so that nobody waits for long.
 const SWEPT_AT_ONCE: u32 = 5000;
 
@@ -186,6 +188,7 @@ fn type_name(kind: TokenType) -> &'static str {
 pub(super) struct EndedRow {
     id: String,
     user_id: String,
+    last_used_at: i64,
 }
 
 /// Ends one session, of this user if one is named. `false`: there is none that goes on.
@@ -200,7 +203,7 @@ pub(super) async fn end_session(
     let ended: Option<EndedRow> = sqlx::query_as(
         "update sessions set revoked_at = $2, revoked_reason = $3
           where id = $1 and revoked_at is null and (user_id = $4 or $4 is null)
-      returning id, user_id",
+      returning id, user_id, last_used_at",
     )
     .bind(id.as_str())
     .bind(now.as_millisecond())
@@ -223,7 +226,7 @@ pub(super) async fn end_sessions_of(
     let ended: Vec<EndedRow> = sqlx::query_as(
         "update sessions set revoked_at = $2, revoked_reason = $3
           where user_id = $1 and revoked_at is null and (id <> $4 or $4 is null)
-      returning id, user_id",
+      returning id, user_id, last_used_at",
     )
     .bind(user.as_str())
     .bind(now.as_millisecond())
@@ -244,7 +247,7 @@ pub(super) async fn end_all_sessions(
     let ended: Vec<EndedRow> = sqlx::query_as(
         "update sessions set revoked_at = $1, revoked_reason = $2
           where revoked_at is null
-      returning id, user_id",
+      returning id, user_id, last_used_at",
     )
     .bind(now.as_millisecond())
     .bind(reason.as_str())
@@ -281,7 +284,7 @@ pub(super) async fn end_sessions_beyond(
                         where user_id = $1 and revoked_at is null and expires_at > $2 and id <> $5
                         order by last_used_at, id
                         limit $4)
-      returning id, user_id",
+      returning id, user_id, last_used_at",
     )
     .bind(user.as_str())
     .bind(now.as_millisecond())
@@ -318,8 +321,19 @@ async fn publish(
             .await?;
     // Nothing is known of the lifetime where no service of this version has served yet: then it may be any.
     let (seconds, earlier_until) = lifetime.unwrap_or((LONGEST_LIFETIME, 0));
-    let forget_after = (NumericDate::from(now).0 + seconds).max(earlier_until);
-    for EndedRow { id, user_id } in ended {
+    for EndedRow {
+        id,
+        user_id,
+        last_used_at,
+    } in ended
+    {
+        // With a clock that was set back, the session's tokens are from later than now.
+        let issued_until = if last_used_at > now.as_millisecond() {
+            last_used_at.div_euclid(1000) + LONGEST_GRACE
+        } else {
+            NumericDate::from(now).0
+        };
+        let forget_after = (issued_until + seconds).max(earlier_until);
         sqlx::query(
             "insert into revocations (seq, session_id, reason, revoked_at, forget_after)
              values ($1, $2, $3, $4, $5)",

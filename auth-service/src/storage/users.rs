@@ -16,6 +16,9 @@ use crate::sessions::EndReason;
 use crate::username::Username;
 use crate::users::User;
 
+/// A user's addresses that are looked at.
+const MOST_ADDRESSES: u32 = 1000;
+
 #[derive(sqlx::FromRow)]
 pub(super) struct UserRow {
     #[sqlx(rename = "user_id")]
@@ -90,17 +93,27 @@ impl Store {
         row.map(User::try_from).transpose()
     }
 
-    /// The addresses that a user of this name has logged in from, as far as their sessions are remembered; of nobody none.
+    /// The addresses that a user of this name has logged in from, as far back as the audit log goes; of nobody none.
     pub(crate) async fn addresses_of(
         &self,
         username: &Username,
     ) -> Result<Vec<IpAddr>, StorageError> {
         let rows: Vec<String> = sqlx::query_scalar(
-            "select distinct sessions.ip
-               from sessions join users on users.id = sessions.user_id
-              where users.username = $1 and sessions.ip is not null",
+            // From each to the next, however many logins there were from it.
+            "with recursive known (user_id, ip) as (
+                 select id, (select min(ip) from audit_events where user_id = users.id and event = 'login_succeeded')
+                   from users
+                  where username = $1
+                  union all
+                 select user_id, (select min(ip) from audit_events
+                                   where user_id = known.user_id and event = 'login_succeeded' and ip > known.ip)
+                   from known
+                  where ip is not null
+             )
+             select ip from known where ip is not null limit $2",
         )
         .bind(username.as_ref())
+        .bind(MOST_ADDRESSES)
         .fetch_all(&self.database.readers)
         .await?;
         Ok(rows.iter().filter_map(|ip| ip.parse().ok()).collect())
@@ -154,8 +167,8 @@ impl Store {
         let add = self.database.writer.write(move |connection| {
             Box::pin(async move {
                 let added = sqlx::query(
-                    "insert into users (id, username, password_hash, scope, created_at)
-                     values ($1, $2, $3, $4, $5)
+                    "insert into users (id, username, password_hash, scope, created_at, registered)
+                     values ($1, $2, $3, $4, $5, $6)
                          on conflict (username) do nothing",
                 )
                 .bind(user.id.as_str())
@@ -163,6 +176,7 @@ impl Store {
                 .bind(user.password_hash.as_str())
                 .bind(user.scope.map(|scope| scope.to_string()))
                 .bind(user.created_at.as_millisecond())
+                .bind(by.is_unknown())
                 .execute(&mut *connection)
                 .await?;
                 if added.rows_affected() == 0 {
@@ -174,6 +188,16 @@ impl Store {
             })
         });
         add.await
+    }
+
+    /// Whether a user has registered, rather than been added by somebody who may.
+    pub(crate) async fn has_registered(&self, id: &Subject) -> Result<bool, StorageError> {
+        let registered: Option<bool> =
+            sqlx::query_scalar("select registered from users where id = $1")
+                .bind(id.as_str())
+                .fetch_optional(&self.database.readers)
+                .await?;
+        Ok(registered.unwrap_or(false))
     }
 
     /// Replaces a hash by one of the same password. `false`: another password was set meanwhile, which stays.

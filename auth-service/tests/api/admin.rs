@@ -195,8 +195,13 @@ async fn an_administrator_keeps_the_clients() {
         .has_status(200);
     assert!(list.text.contains("\"id\":\"stock\"") && !list.text.contains("secret"));
     let path = "/admin/clients/stock";
-    let disable = stack.admin(Method::PATCH, path, Some(json!({"disabled": true})));
-    disable.await.has_status(204);
+    for _ in 0..2 {
+        let disable = stack.admin(Method::PATCH, path, Some(json!({"disabled": true})));
+        disable.await.has_status(204);
+    }
+    let events = stack.admin(Method::GET, "/admin/audit-events", None).await;
+    let noted = events.text.matches("client_disabled").count();
+    assert_eq!(noted, 1, "{}", events.text);
     token(&newer).await.has_status(401);
     stack
         .admin(Method::DELETE, path, None)

@@ -7,6 +7,8 @@ use auth_service::config::{Limit, Rate, Registration};
 use futures_util::future::join_all;
 use http::Method;
 use serde_json::json;
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
 use test_support::Reply;
 
 use crate::stack::{CLIENT, PASSWORD, Stack, client_credentials};
@@ -31,6 +33,20 @@ async fn log_in_from(stack: &Stack, from: &str, username: &str, password: &str) 
     let request = stack.client.request(&Method::POST, "/login");
     let body = json!({"username": username, "password": password});
     Reply::to(request.header("x-forwarded-for", from).json(&body)).await
+}
+
+/// Rows that nothing can ask for any more are deleted at the start.
+async fn until_no_session_is_left(stack: &Stack) {
+    let options: SqliteConnectOptions = stack.database().parse().unwrap();
+    let mut database = options.connect().await.unwrap();
+    let count = "select count(*) from sessions";
+    while 0 < sqlx::query_scalar::<_, i64>(count)
+        .fetch_one(&mut database)
+        .await
+        .unwrap()
+    {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 fn is_too_many(reply: Reply) -> u64 {
@@ -82,6 +98,64 @@ async fn whoever_has_been_there_before_is_not_kept_out_by_the_guesses_of_strange
         guess.is(401, "bad_credentials");
     }
     is_too_many(log_in_from(&stack, home, "cosmo", PASSWORD).await);
+}
+
+#[tokio::test]
+async fn whoever_was_there_yesterday_is_not_kept_out_by_the_guesses_of_strangers_either() {
+    let stack = behind_a_proxy(rate(5, HOUR), Limit(None)).await;
+    stack.register("cosmo").await.has_status(201);
+    for home in ["192.0.2.10", "192.0.2.20", "2001:db8::1"] {
+        log_in_from(&stack, home, "cosmo", PASSWORD)
+            .await
+            .has_status(200);
+    }
+    stack.clock.advance(24 * HOUR);
+    let stack = stack.restart().await;
+    until_no_session_is_left(&stack).await;
+    for _ in 0..20 {
+        let guess = log_in_from(&stack, "198.51.100.1", "cosmo", "wrong-password").await;
+        assert!([401, 429].contains(&guess.status.as_u16()));
+    }
+    is_too_many(log_in_from(&stack, "198.51.100.1", "cosmo", PASSWORD).await);
+    for home in ["192.0.2.10", "192.0.2.20", "2001:db8::2:1"] {
+        log_in_from(&stack, home, "cosmo", PASSWORD)
+            .await
+            .has_status(200);
+    }
+}
+
+#[tokio::test]
+async fn whose_name_it_is_cannot_be_told_by_the_guesses_that_there_are_where_its_owner_has_been() {
+    let stack = behind_a_proxy(rate(5, HOUR), Limit(None)).await;
+    stack.register("cosmo").await.has_status(201);
+    let here = "192.0.2.10";
+    log_in_from(&stack, here, "cosmo", PASSWORD)
+        .await
+        .has_status(200);
+    for name in ["cosmo", "nobody"] {
+        for _ in 0..5 {
+            log_in_from(&stack, here, name, "wrong-password")
+                .await
+                .is(401, "bad_credentials");
+        }
+        is_too_many(log_in_from(&stack, here, name, "wrong-password").await);
+    }
+}
+
+#[tokio::test]
+async fn an_administrator_adds_users_whatever_strangers_have_guessed_from_the_same_address() {
+    let stack = behind_a_proxy(Limit(None), rate(3, HOUR)).await;
+    for _ in 0..4 {
+        log_in_from(&stack, "192.0.2.10", "cosmo", "wrong-password").await;
+    }
+    let token = stack.token_of("administration").await;
+    let add = stack.client.request(&Method::POST, "/admin/users");
+    let user = json!({"username": "laika", "password": PASSWORD});
+    let add = add
+        .header("x-forwarded-for", "192.0.2.10")
+        .bearer_auth(token);
+    Reply::to(add.json(&user)).await.has_status(201);
+    is_too_many(log_in_from(&stack, "192.0.2.10", "laika", PASSWORD).await);
 }
 
 #[tokio::test]
@@ -225,10 +299,6 @@ async fn the_password_of_a_session_is_no_way_around() {
         let body = json!({"current_password": "wrong-password", "new_password": "another-one"});
         stack.client.put_with("/me/password", &token, &body).await
     };
-    for _ in 0..3 {
-        change().await.is(401, "bad_credentials");
-    }
-    // The session's own address has three of its own.
     for _ in 0..3 {
         change().await.is(401, "bad_credentials");
     }

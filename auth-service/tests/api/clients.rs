@@ -175,14 +175,21 @@ fn a_file_that_cannot_be_used_stops_the_start_and_shows_no_secret() {
         &(user("Cosmo") + &user("cosmo")),
         &["the user 'cosmo' twice"],
     );
-    refuses("users = 5", &["line 1"]);
+    refuses("users = 5", &["line 1", "a sequence"]);
+    for value in ["\"hunter2-hunter2\"", "hunter2", "\"a, expected hunter2\""] {
+        refuses(&format!("users = {value}"), &["line 1"]);
+    }
+    refuses(
+        "[[users]]\nusername = \"a\"\npassword = 20261127123456",
+        &["line 3", "there should be a string"],
+    );
     refuses(
         "[[users]]\nusername = \"a\"\npassword = \"hunter22hunter22",
         &["line 3"],
     );
     refuses(
         "[[users]]\nusername = \"a\"\npasword = \"hunter22\"",
-        &["line 3", "pasword"],
+        &["line 3", "`username`", "`password`"],
     );
     refuses(
         "[[users]]\nusername = \"a\"\npassword = \"hunter\"",
@@ -208,6 +215,39 @@ fn a_file_that_cannot_be_used_stops_the_start_and_shows_no_secret() {
     start(folder.path(), "bootstrap.toml", "127.0.0.1:0")
         .run()
         .refuses(&["AUTH_BOOTSTRAP_FILE", "cannot be read"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_registered_under_a_name_before_a_file_declared_it_is_not_taken_for_the_one_it_means()
+ {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("bootstrap.toml");
+    let address = free_address();
+    let client = Client::new(format!("http://{address}"));
+    let program =
+        start(folder.path(), "bootstrap.toml", &address).setting("AUTH_REGISTRATION", "open");
+    fs::write(&file, "").unwrap();
+    let mut running = program.start();
+    running.is_ready(&client).await;
+    let squatter = json!({"username": "root", "password": "the password of a stranger"});
+    client.post("/register", &squatter).await.has_status(201);
+    assert!(running.stop("TERM").success());
+    let declared = |name| {
+        format!(
+            "[[users]]\nusername = \"{name}\"\npassword = \"of the operator\"\nscope = \"admin\"\n"
+        )
+    };
+    fs::write(&file, declared("root") + &declared("laika")).unwrap();
+    let mut running = program.start();
+    running.is_ready(&client).await;
+    let reply = client.post("/login", &squatter).await.has_status(200);
+    assert_eq!(reply.text_of("scope"), "profile:read profile:write");
+    let laika = json!({"username": "laika", "password": "of the operator"});
+    let reply = client.post("/login", &laika).await.has_status(200);
+    assert_eq!(reply.text_of("scope"), "admin");
+    assert!(running.stop("TERM").success());
+    let log = running.log();
+    assert!(log.contains("somebody has registered"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -123,6 +123,22 @@ async fn execute(database: &Path, statement: &'static str) {
     connection.close().await.unwrap();
 }
 
+/// The number of the page that a table begins with.
+async fn root_page(database: &Path, table: &str) -> usize {
+    let mut connection = SqliteConnectOptions::new()
+        .filename(database)
+        .connect()
+        .await
+        .unwrap();
+    let page: u32 = sqlx::query_scalar("select rootpage from sqlite_master where name = $1")
+        .bind(table)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    usize::try_from(page).unwrap()
+}
+
 /// Registers users one after the other until it is told to stop, and counts those that were answered.
 async fn register_many(
     client: Client,
@@ -387,6 +403,10 @@ async fn what_is_no_backup_of_this_service_and_version_is_refused_and_changes_no
     let middle = damaged.len() / 2;
     damaged[middle..middle + 4096].fill(0xA5);
     fs::write(service.path("damaged"), damaged).unwrap();
+    let table = root_page(&backup, "_sqlx_migrations").await * 4096;
+    let mut damaged = whole.clone();
+    damaged[table - 4096..table].fill(0xA5);
+    fs::write(service.path("damaged table"), damaged).unwrap();
     for (name, statement) in [
         (
             "newer",
@@ -413,6 +433,7 @@ async fn what_is_no_backup_of_this_service_and_version_is_refused_and_changes_no
         ("text", "no SQLite database"),
         ("truncated", "cannot be restored"),
         ("damaged", "cannot be restored"),
+        ("damaged table", "it is damaged"),
         (
             "newer",
             "newer version (its migration 9999 is not known here)",

@@ -12,6 +12,7 @@ use crate::stack::{ACCESS, CLIENT, GRACE, SECOND, Stack, User, claims};
 
 /// How long something may take that should come at once, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(20);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// A part of the stream: a comment, or an event.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -81,7 +82,10 @@ impl Listener {
 
 impl Stack {
     async fn listen(&self, last: Option<&str>) -> Listener {
-        let token = self.token_of(CLIENT).await;
+        self.listen_with(&self.token_of(CLIENT).await, last).await
+    }
+
+    async fn listen_with(&self, token: &str, last: Option<&str>) -> Listener {
         let request = self
             .client
             .request(&Method::GET, "/revocations")
@@ -372,7 +376,7 @@ async fn open_streams_do_not_hold_up_an_orderly_stop() {
 }
 
 #[tokio::test]
-async fn only_a_service_with_the_scope_may_listen() {
+async fn only_whoever_has_the_scope_may_listen() {
     let stack = Stack::start_with(|config| {
         config.sessions.default_scope = "revocations:read".parse().unwrap();
     })
@@ -391,10 +395,30 @@ async fn only_a_service_with_the_scope_may_listen() {
             .contains("scope=\"revocations:read\"")
     );
     let user = stack.sign_up("cosmo").await;
-    let reply = stack.client.get_with("/revocations", &user.access);
-    reply.await.is(403, "wrong_caller");
     let reply = stack.client.get_with("/revocations", &user.refresh);
     reply.await.is(401, "wrong_token_type");
+    // Of a user there is nothing to wait for when keys change.
+    let subscriber = stack
+        .client
+        .request(&Method::PUT, "/revocations/subscribers/x");
+    let report = json!({"name": "cosmo", "kids": []});
+    let reply = Reply::to(subscriber.bearer_auth(&user.access).json(&report));
+    reply.await.is(403, "wrong_caller");
+}
+
+#[tokio::test]
+async fn a_user_who_may_listen_does_so_as_long_as_their_session_goes_on() {
+    let stack = Stack::start_with(|config| {
+        config.sessions.default_scope = "revocations:read".parse().unwrap();
+    })
+    .await;
+    let (user, other) = (stack.sign_up("cosmo").await, stack.sign_up("laika").await);
+    let mut listener = stack.listen_with(&user.access, None).await;
+    listener.up_to("caught-up").await;
+    stack.log_out(&other.access).await.has_status(204);
+    listener.up_to("session-revoked").await;
+    stack.log_out(&user.access).await.has_status(204);
+    while listener.next().await.is_some() {}
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -538,7 +562,6 @@ async fn a_greater_leeway_does_not_bring_ended_sessions_back() {
     let stack = stack
         .restart_with(|config| {
             config.tokens.leeway = leeway;
-            config.sessions.refresh.leeway = leeway;
         })
         .await;
     let heard = stack.listen(None).await.up_to("caught-up").await;
@@ -572,8 +595,27 @@ async fn sessions_end_on_a_database_whose_service_has_not_told_of_its_lifetimes_
 }
 
 #[tokio::test]
+async fn an_ended_session_is_told_of_until_its_tokens_expire_though_the_clock_was_set_back() {
+    let stack = Stack::start().await;
+    stack.register("cosmo").await.has_status(201);
+    stack.clock.advance(HOUR);
+    let user = User::from(&stack.log_in("cosmo").await);
+    let set_back = Clock::manual(start_of_time());
+    let stack = stack.restart_with(|config| config.clock = set_back).await;
+    stack.log_out(&user.access).await.has_status(204);
+    let expires_at = claims(&user.access)["exp"].as_i64().expect("a time");
+    let told = stack.backlog().await;
+    let forget_after = told[0]["forget_after"].as_i64().expect("a time");
+    assert!(forget_after >= expires_at, "{forget_after} {expires_at}");
+}
+
+#[tokio::test]
 async fn one_subscriber_too_many_is_told_so_and_a_place_becomes_free() {
-    let stack = Stack::start_with(|config| config.most_subscribers = 2).await;
+    let stack = Stack::start_with(|config| {
+        config.most_subscribers = 3;
+        config.sessions.default_scope = "revocations:read".parse().unwrap();
+    })
+    .await;
     let mut listeners = [stack.listen(None).await, stack.listen(None).await];
     for listener in &mut listeners {
         listener.up_to("caught-up").await;
@@ -582,6 +624,10 @@ async fn one_subscriber_too_many_is_told_so_and_a_place_becomes_free() {
     let reply = stack.client.get_with("/revocations", &token).await;
     let reply = reply.is(503, "overloaded");
     assert_eq!(reply.header("retry-after"), "5");
+    // One of them does not take the place of all others.
+    let user = stack.sign_up("cosmo").await;
+    let mut other = stack.listen_with(&user.access, None).await;
+    other.up_to("caught-up").await;
     drop(listeners);
     let started = Instant::now();
     loop {

@@ -224,7 +224,6 @@ async fn refreshing_lengthens_a_session_up_to_its_greatest_age_and_no_further() 
 async fn the_leeway_is_for_refresh_tokens_too() {
     let stack = Stack::start_with(|config| {
         config.tokens.leeway = SECOND * 5;
-        config.sessions.refresh.leeway = SECOND * 5;
     })
     .await;
     let user = stack.sign_up("cosmo").await;

@@ -1,6 +1,5 @@
 //! The service with a clock that a test moves, and users who do what their names say.
 
-use std::path::Path;
 use std::time::Duration;
 
 use auth_service::config::{Bootstrap, Config, HashingLimits, Registration};
@@ -45,7 +44,7 @@ impl Stack {
             deadline: 25 * SECOND,
         };
         config.registration = Registration::Open;
-        config.bootstrap = clients(folder.path());
+        config.bootstrap = clients();
         config.clock = clock.clone();
         change(&mut config);
         let server = serve(&config).await;
@@ -140,6 +139,7 @@ impl Stack {
         let token = self.token_of(CLIENT).await;
         let request = self.client.request(&Method::GET, "/revocations");
         let mut answer = request.bearer_auth(token).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200);
         let mut text = String::new();
         while !text.contains("event: caught-up\n") {
             let piece = answer.chunk().await.expect("the stream goes on");
@@ -159,20 +159,19 @@ impl Stack {
 }
 
 /// A client that may do everything that a service can, one that may do nothing, and one that administers.
-fn clients(folder: &Path) -> Bootstrap {
-    let file = folder.join("client-secret");
-    std::fs::write(&file, CLIENT_SECRET).expect("a file");
+fn clients() -> Bootstrap {
+    let secret = CLIENT_SECRET.into();
     let scope = "profile:read revocations:read token:exchange"
         .parse()
         .expect("a scope");
     let bootstrap = Bootstrap::default()
-        .with_client(CLIENT, &file, scope)
+        .with_client(CLIENT, &secret, scope)
         .expect("a client");
     let bootstrap = bootstrap
-        .with_client("other", &file, Scope::empty())
+        .with_client("other", &secret, Scope::empty())
         .expect("a client");
     bootstrap
-        .with_client("administration", &file, "admin".parse().expect("a scope"))
+        .with_client("administration", &secret, "admin".parse().expect("a scope"))
         .expect("a client")
 }
 

@@ -36,12 +36,10 @@ impl Stack {
 
     async fn start_with(scope: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("secret");
-        std::fs::write(&file, SECRET).unwrap();
         let bootstrap = Bootstrap::default()
             .with_user("cosmo", &"space-corgi".into())
             .unwrap()
-            .with_client("resource-service", &file, scope.parse().unwrap())
+            .with_client("resource-service", &SECRET.into(), scope.parse().unwrap())
             .unwrap();
         let database = DatabaseUrl::file(folder.path().join("auth.db"));
         let mut auth = AuthConfig::new(database, token_config());

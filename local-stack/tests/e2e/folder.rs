@@ -5,9 +5,11 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use reqwest::Method;
+use serde_json::json;
 use tempfile::tempdir;
-use test_support::Client;
 use test_support::program::{Program, free_address};
+use test_support::{Client, Reply};
 
 use crate::stack::Stack;
 
@@ -86,6 +88,45 @@ async fn another_data_dir_and_settings_of_ones_own_are_taken() {
         .post("/register", &serde_json::json!({}))
         .await
         .is(403, "registration_closed");
+}
+
+#[tokio::test]
+async fn an_account_of_ones_own_and_what_a_file_declares_are_taken_as_they_are() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("bootstrap.toml");
+    let declared = "[[users]]\nusername = \"cosmo\"\npassword = \"another corgi\"\nscope = \"profile:read admin\"\n";
+    fs::write(&file, declared).unwrap();
+    let [auth, resource] = [free_address(), free_address()];
+    let program = Program::new(env!("CARGO_BIN_EXE_local-stack"), folder.path())
+        .setting("AUTH_LISTEN", &auth)
+        .setting("RESOURCE_LISTEN", &resource)
+        .setting("AUTH_BOOTSTRAP_FILE", "bootstrap.toml")
+        .setting("RESOURCE_CLIENT_ID", "stock")
+        .setting(
+            "RESOURCE_CLIENT_SECRET",
+            "the-secret-of-stock-of-32-characters",
+        )
+        .setting("CORS_ALLOWED_ORIGINS", "https://app.example.com");
+    // Any number of times.
+    for _ in 0..2 {
+        let mut running = program.start();
+        running
+            .is_ready(&Client::new(format!("http://{resource}")))
+            .await;
+        let auth = Client::new(format!("http://{auth}"));
+        let cosmo = json!({"username": "cosmo", "password": "another corgi", "delivery": "cookie"});
+        let origin = ("origin", "https://app.example.com");
+        let login = auth
+            .request(&Method::POST, "/login")
+            .header(origin.0, origin.1);
+        let reply = Reply::to(login.json(&cosmo)).await.has_status(200);
+        assert_eq!(reply.text_of("scope"), "admin profile:read");
+        let cookie = reply.header("set-cookie");
+        assert!(cookie.contains("; Secure"), "{cookie}");
+        assert!(running.stop("TERM").success());
+        let log = running.log();
+        assert!(!log.contains("invalid_client"), "{log}");
+    }
 }
 
 #[tokio::test]

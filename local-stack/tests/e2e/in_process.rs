@@ -38,7 +38,6 @@ impl Stack {
 
     pub(crate) fn without_auth() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        std::fs::write(folder.path().join("secret"), SECRET).expect("a file");
         Self {
             clock: Clock::manual(start_of_time()),
             folder,
@@ -56,18 +55,15 @@ impl Stack {
     }
 
     pub(crate) async fn serve_auth(&self, tokens: TokenConfig) -> Server {
-        let (file, scope) = (
-            self.folder.path().join("secret"),
-            "revocations:read token:exchange",
-        );
+        let (secret, scope) = (SECRET.into(), "revocations:read token:exchange");
         let database = DatabaseUrl::file(self.folder.path().join("auth.db"));
         let mut config = AuthConfig::new(database, tokens);
         config.sessions.refresh.token_expires = 24 * HOUR;
         config.clock = self.clock.clone();
         config.bootstrap = Bootstrap::default()
             .with_user("cosmo", &"space-corgi".into())
-            .and_then(|file_| file_.with_client("resource-service", &file, scope.parse()?))
-            .and_then(|file_| file_.with_client("deaf", &file, "token:exchange".parse()?))
+            .and_then(|file_| file_.with_client("resource-service", &secret, scope.parse()?))
+            .and_then(|file_| file_.with_client("deaf", &secret, "token:exchange".parse()?))
             .expect("a bootstrap file");
         let server = Server::start_on(&self.address, |listener, stopped| {
             auth_service::serve(config, listener, async {

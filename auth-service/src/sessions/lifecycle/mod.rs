@@ -23,8 +23,9 @@ pub struct RefreshRules {
     pub token_expires: Duration,
     /// No refresh token expires later than this long after the login, in whole seconds.
     pub session_max_age: Duration,
-    /// How far the clocks of issuer and verifiers may differ: an expired token is good for this much longer.
-    pub leeway: Duration,
+    /// How far the clocks of issuer and verifiers may differ: an expired token is good for this much longer. That of the tokens'
+    /// configuration, once there are [`Sessions`](super::Sessions).
+    pub(crate) leeway: Duration,
 }
 
 /// How a session's refresh tokens go to and fro, from its login to its end. The other way they are not taken: what scripts never
@@ -178,7 +179,7 @@ impl RefreshRules {
         by: Delivery,
         now: Timestamp,
     ) -> Verdict {
-        if !session.secret.derives(presented) {
+        if !session.issued(presented) {
             return Verdict::Forged;
         }
         if session.delivery != by {
@@ -190,11 +191,11 @@ impl RefreshRules {
         if session.expires_at + self.leeway <= now {
             return Verdict::Expired;
         }
-        // Asked of a duration of zero, a clock that was set back would still find itself within it.
-        let within_grace = !self.grace.is_zero()
-            && session
-                .rotated_at
-                .is_some_and(|rotated_at| now < rotated_at + self.grace);
+        // A clock that was set back far is within no grace: else it would be as long as the clock was wrong. A little it may be,
+        // as the time is taken before it is known whose rotation comes first.
+        let within_grace = session.rotated_at.is_some_and(|rotated_at| {
+            now < rotated_at + self.grace && rotated_at < now + self.grace
+        });
         let newest = session.generation;
         match presented.generation {
             presented if presented > newest => Verdict::Ahead,
@@ -243,6 +244,11 @@ impl Session {
             user_agent: origin.user_agent,
             ip: origin.ip,
         }
+    }
+
+    /// Whether a refresh token is one that this session made, and says so of the session's own user.
+    pub(crate) fn issued(&self, presented: &RefreshClaims) -> bool {
+        self.secret.derives(presented) && self.user == presented.subject
     }
 
     /// The session one generation on.

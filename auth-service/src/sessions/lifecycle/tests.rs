@@ -94,6 +94,32 @@ fn an_older_generation_is_a_replay_even_within_the_grace() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_further_than_the_grace_does_not_make_it_longer() {
+    let (session, rules) = (session(1, Some(300_000)), rules(true, 10 * SECOND));
+    let judge = |generation, now| {
+        let token = token(&session, generation);
+        rules.judge(&session, &token, Delivery::Header, at(now))
+    };
+    for now in [290_001, 299_000, 309_999] {
+        assert_eq!(judge(0, now), Verdict::Repeat, "{now}");
+        assert_eq!(judge(1, now), Verdict::Repeat, "{now}");
+    }
+    for now in [0, 290_000, 310_000] {
+        assert_eq!(judge(0, now), Verdict::Replay, "{now}");
+        assert_eq!(judge(1, now), Verdict::Rotate, "{now}");
+    }
+}
+
+#[test]
+fn a_token_of_somebody_else_is_none_of_the_sessions_whatever_its_id() {
+    let session = session(1, None);
+    let mut other = token(&session, 1);
+    other.subject = "somebody else".into();
+    let verdict = rules(true, 10 * SECOND).judge(&session, &other, Delivery::Header, at(0));
+    assert_eq!(verdict, Verdict::Forged);
+}
+
+#[test]
 fn no_grace_is_strict_even_when_the_clock_is_set_back() {
     let (session, rules) = (session(1, Some(1000)), rules(true, Duration::ZERO));
     for now in [1000, 0] {

@@ -19,8 +19,6 @@ from playwright.sync_api import expect, sync_playwright
 
 ROOT = pathlib.Path(__file__).parents[3]
 BINARY = pathlib.Path(os.environ.get("LOCAL_STACK", ROOT / "target/debug/local-stack"))
-PAGE = ROOT / "resource-service/page"
-CLIENT = ROOT / "clients/js/tokenpair.js"
 PATIENCE = 20
 # Nothing but the pages under test: no updates, no synchronisation, no variations.
 FLAGS = [
@@ -45,6 +43,7 @@ class Stack:
         self.auth_port, self.resource_port = free_port(), free_port()
         self.auth = f"http://127.0.0.1:{self.auth_port}"
         self.resource = f"http://127.0.0.1:{self.resource_port}"
+        self.page = f"{self.resource}/"
         self.process = None
         self.log = folder / "log"
 
@@ -76,6 +75,11 @@ def answers(url):
             return answer.status == 200
     except (urllib.error.URLError, OSError):
         return False
+
+
+def read(url):
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=20) as answer:
+        return answer.read().decode()
 
 
 def post(url, body=None, token=None):
@@ -144,13 +148,13 @@ def stack(tmp_path):
 
 @pytest.fixture
 def origin():
-    """Serves pages on a further origin: `{path: text}`."""
+    """Serves pages on a further origin: the text for each path, or none."""
     servers = []
 
-    def serve(files, port=0):
+    def serve(text_of):
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                text = files.get(self.path)
+                text = text_of(self.path)
                 self.send_response(200 if text is not None else 404)
                 kind = "text/html" if self.path == "/" else "text/css" if self.path.endswith(".css") else (
                     "image/svg+xml" if self.path.endswith(".svg") else "text/javascript")
@@ -161,7 +165,7 @@ def origin():
             def log_message(self, *_):
                 pass
 
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         servers.append(server)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return server.server_address[1]
@@ -170,6 +174,28 @@ def origin():
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture(params=["two origins", "three origins"])
+def site(request, stack, origin):
+    """Starts stacks whose page is on resource-service's origin, and once more such whose page is on an origin of its own."""
+
+    def start(**settings):
+        if request.param == "two origins":
+            return stack(**settings)
+
+        def text_of(path):
+            if path != "/" and not path.startswith("/page/"):
+                return None
+            # The demo page asks its own origin for the data; here that origin has none.
+            return read(services.resource + path).replace("location.origin", f"'{services.resource}'")
+
+        page = f"http://127.0.0.1:{origin(text_of)}"
+        services = stack(CORS_ALLOWED_ORIGINS=page, **settings)
+        services.page = f"{page}/"
+        return services
+
+    return start
 
 
 @pytest.fixture(scope="session")

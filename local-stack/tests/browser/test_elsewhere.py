@@ -47,7 +47,7 @@ def test_a_foreign_page_reads_nothing_and_neither_refreshes_nor_signs_out(stack,
     is_signed_in(page)
     cookies = user.context.cookies()
     assert len(cookies) == 3
-    foreign = user.open(f"http://{host}:{origin({'/': '<!doctype html><title>Elsewhere</title>', '/favicon.ico': ''})}/")
+    foreign = user.open(f"http://{host}:{origin({'/': '<!doctype html><title>Elsewhere</title>', '/favicon.ico': ''}.get)}/")
     results = foreign.evaluate(ATTEMPTS, {"auth": services.auth, "resource": services.resource})
     assert len(results) == 12 and set(results.values()) == {"unread"}, results
     # A form needs no script, and its answer is shown: to the user, not to the page that sent it.
@@ -75,7 +75,7 @@ def test_a_foreign_page_reads_nothing_and_neither_refreshes_nor_signs_out(stack,
 
 def test_the_page_cannot_be_framed(stack, browser, origin):
     services, user = stack(), browser()
-    port = origin({"/": f'<!doctype html><iframe src="{services.resource}/"></iframe>', "/favicon.ico": ""})
+    port = origin({"/": f'<!doctype html><iframe src="{services.resource}/"></iframe>', "/favicon.ico": ""}.get)
     page = user.open(f"http://127.0.0.1:{port}/")
     frame = page.frames[1]
     assert "Sign in" not in frame.content()

@@ -3,7 +3,7 @@
 import contextlib
 import re
 
-from conftest import CLIENT, PAGE, Gate, is_signed_in, post, sign_in
+from conftest import Gate, is_signed_in, post, sign_in
 from playwright.sync_api import Error, expect
 
 REFUSED = "Failed to load resource: the server responded with a status of 401 (Unauthorized)"
@@ -24,9 +24,9 @@ def dashboards(browser):
     return [request.response().status for request in browser.sent("GET", "/dashboard") if request.response()]
 
 
-def test_a_user_signs_in_and_sees_their_tokens_and_their_data(stack, browser):
-    services, user = stack(), browser()
-    page = user.open(services.resource)
+def test_a_user_signs_in_and_sees_their_tokens_and_their_data(site, browser):
+    services, user = site(), browser()
+    page = user.open(services.page)
     expect(page.get_by_label("User name")).to_be_focused()
     assert user.sent("POST", "/refresh") == []
     sign_in(page)
@@ -43,12 +43,12 @@ def test_a_user_signs_in_and_sees_their_tokens_and_their_data(stack, browser):
     assert page.evaluate("JSON.stringify({...localStorage, ...sessionStorage})").count("eyJ") == 0
     cookies = {(cookie["path"], cookie["httpOnly"], cookie["sameSite"]) for cookie in user.context.cookies()}
     assert cookies == {(path, True, "Strict") for path in ("/login", "/refresh", "/logout")}
-    assert user.origins() == {services.auth.removeprefix("http://"), services.resource.removeprefix("http://")}
+    assert user.origins() == {url.split("/")[2] for url in (services.auth, services.resource, services.page)}
 
 
-def test_a_wrong_password_is_told_and_may_be_corrected(stack, browser):
-    services, user = stack(), browser()
-    page = user.open(services.resource)
+def test_a_wrong_password_is_told_and_may_be_corrected(site, browser):
+    services, user = site(), browser()
+    page = user.open(services.page)
     sign_in(page, password="guess")
     expect(page.get_by_role("alert")).to_have_text("Bad username or password")
     expect(page.get_by_label("Password")).to_be_focused()
@@ -59,7 +59,7 @@ def test_a_wrong_password_is_told_and_may_be_corrected(stack, browser):
 
 def test_the_page_is_used_with_the_keyboard_alone(stack, browser):
     services, user = stack(), browser()
-    page = user.open(services.resource)
+    page = user.open(services.page)
     expect(page.get_by_label("User name")).to_be_focused()
     page.keyboard.type("cosmo")
     page.keyboard.press("Tab")
@@ -79,7 +79,7 @@ def test_the_page_is_used_with_the_keyboard_alone(stack, browser):
 
 def test_every_control_has_a_name_and_every_part_a_heading(stack, browser):
     services, user = stack(), browser()
-    page = user.open(services.resource)
+    page = user.open(services.page)
     sign_in(page)
     is_signed_in(page)
     expect(page.locator("#sessions li")).to_have_count(1)
@@ -94,7 +94,7 @@ def test_every_control_has_a_name_and_every_part_a_heading(stack, browser):
 
 def test_nothing_is_typed_into_a_profile_that_is_not_there_yet(stack, browser):
     services, user = stack(), browser()
-    page = user.open(services.resource)
+    page = user.open(services.page)
     held = []
     page.route("**/profile", lambda route: held.append(route))
     sign_in(page)
@@ -113,7 +113,7 @@ def test_nothing_is_typed_into_a_profile_that_is_not_there_yet(stack, browser):
 
 def test_a_profile_that_could_not_be_read_is_read_later(stack, browser):
     services, user = stack(), browser()
-    page = user.open(services.resource)
+    page = user.open(services.page)
     tries = []
     page.route("**/profile", lambda route: (tries.append(route), route.abort() if len(tries) == 1 else route.continue_()))
     sign_in(page)
@@ -126,7 +126,7 @@ def test_a_profile_that_could_not_be_read_is_read_later(stack, browser):
 
 def test_an_answer_for_one_user_that_comes_late_is_not_shown_to_the_next(stack, browser):
     services, user = stack(), browser()
-    page = user.open(services.resource)
+    page = user.open(services.page)
     held = []
     page.route("**/profile", lambda route: held.append(route))
     sign_in(page)
@@ -149,7 +149,7 @@ def test_an_answer_for_one_user_that_comes_late_is_not_shown_to_the_next(stack, 
 
 def test_who_saves_with_the_keyboard_keeps_their_place_and_saves_once(stack, browser):
     services, user = stack(), browser()
-    page = user.open(services.resource)
+    page = user.open(services.page)
     sign_in(page)
     is_signed_in(page)
     page.get_by_label("Display name").fill("Cosmo")
@@ -169,9 +169,9 @@ def test_who_saves_with_the_keyboard_keeps_their_place_and_saves_once(stack, bro
     assert len(user.sent("PUT", "/profile")) == 1
 
 
-def test_a_profile_is_changed_and_what_is_wrong_with_it_is_told(stack, browser):
-    services, user = stack(), browser()
-    page = user.open(services.resource)
+def test_a_profile_is_changed_and_what_is_wrong_with_it_is_told(site, browser):
+    services, user = site(), browser()
+    page = user.open(services.page)
     sign_in(page)
     is_signed_in(page)
     page.get_by_label("Display name").fill("Cosmo")
@@ -188,9 +188,9 @@ def test_a_profile_is_changed_and_what_is_wrong_with_it_is_told(stack, browser):
     expected(user, "status of 400")
 
 
-def test_an_access_token_expires_under_the_page_and_nobody_notices(stack, browser):
-    services, user = stack(JWT_ACCESS_TOKEN_EXPIRES="4s", AUTH_REFRESH_GRACE="1s"), browser()
-    page = user.open(services.resource)
+def test_an_access_token_expires_under_the_page_and_nobody_notices(site, browser):
+    services, user = site(JWT_ACCESS_TOKEN_EXPIRES="4s", AUTH_REFRESH_GRACE="1s"), browser()
+    page = user.open(services.page)
     sign_in(page)
     is_signed_in(page)
     first = claim(page, "jti")
@@ -209,11 +209,11 @@ def test_an_access_token_expires_under_the_page_and_nobody_notices(stack, browse
     expect(page.locator("#notice")).to_be_hidden()
 
 
-def test_a_service_that_says_expired_all_the_same_is_asked_once_more(stack, browser):
-    services, user = stack(JWT_ACCESS_TOKEN_EXPIRES="3s", AUTH_REFRESH_GRACE="1s"), browser()
+def test_a_service_that_says_expired_all_the_same_is_asked_once_more(site, browser):
+    services, user = site(JWT_ACCESS_TOKEN_EXPIRES="3s", AUTH_REFRESH_GRACE="1s"), browser()
     # To this page, what the token is good for looks longer than it is.
     user.context.route("**/login", lambda route: longer(route))
-    page = user.open(services.resource)
+    page = user.open(services.page)
     sign_in(page)
     is_signed_in(page)
     page.wait_for_timeout(3100)
@@ -232,28 +232,28 @@ def longer(route):
         route.fulfill(response=answer)
 
 
-def test_a_reload_and_a_new_tab_go_on_where_the_user_was(stack, browser):
-    services, user = stack(), browser()
-    page = user.open(services.resource)
+def test_a_reload_and_a_new_tab_go_on_where_the_user_was(site, browser):
+    services, user = site(), browser()
+    page = user.open(services.page)
     sign_in(page)
     is_signed_in(page)
     session = claim(page, "sid")
     page.reload()
     is_signed_in(page)
     assert claim(page, "sid") == session
-    other = user.open(services.resource)
+    other = user.open(services.page)
     is_signed_in(other)
     assert claim(other, "sid") == session
     assert len(user.sent("POST", "/login")) == 1
     expect(other.locator("#sessions li")).to_have_count(1)
 
 
-def test_two_tabs_that_need_a_token_at_once_ask_for_one(stack, browser):
-    services, user = stack(JWT_ACCESS_TOKEN_EXPIRES="6s", AUTH_REFRESH_GRACE="1s"), browser()
-    one = user.open(services.resource)
+def test_two_tabs_that_need_a_token_at_once_ask_for_one(site, browser):
+    services, user = site(JWT_ACCESS_TOKEN_EXPIRES="6s", AUTH_REFRESH_GRACE="1s"), browser()
+    one = user.open(services.page)
     sign_in(one)
     is_signed_in(one)
-    two = user.open(services.resource)
+    two = user.open(services.page)
     is_signed_in(two)
     for page in (one, two):
         expect(page.locator("#access-left")).to_have_text("0 s")
@@ -271,10 +271,10 @@ def test_two_tabs_that_need_a_token_at_once_ask_for_one(stack, browser):
 def test_two_tabs_without_locks_and_channel_stay_signed_in_all_the_same(stack, browser):
     services, user = stack(JWT_ACCESS_TOKEN_EXPIRES="4s"), browser()
     user.context.add_init_script("delete Navigator.prototype.locks; delete window.BroadcastChannel;")
-    one = user.open(services.resource)
+    one = user.open(services.page)
     sign_in(one)
     is_signed_in(one)
-    two = user.open(services.resource)
+    two = user.open(services.page)
     is_signed_in(two)
     for page in (one, two):
         expect(page.locator("#access-left")).to_have_text("0 s")
@@ -285,12 +285,12 @@ def test_two_tabs_without_locks_and_channel_stay_signed_in_all_the_same(stack, b
         is_signed_in(page)
 
 
-def test_signing_out_in_one_tab_is_seen_in_the_other(stack, browser):
-    services, user = stack(), browser()
-    one = user.open(services.resource)
+def test_signing_out_in_one_tab_is_seen_in_the_other(site, browser):
+    services, user = site(), browser()
+    one = user.open(services.page)
     sign_in(one)
     is_signed_in(one)
-    two = user.open(services.resource)
+    two = user.open(services.page)
     is_signed_in(two)
     one.get_by_role("button", name="Sign out", exact=True).click()
     for page in (one, two):
@@ -305,12 +305,12 @@ def test_signing_out_in_one_tab_is_seen_in_the_other(stack, browser):
     assert len(user.sent("POST", "/refresh")) == 1, "the second tab's, and none by a page whose user has signed out"
 
 
-def test_a_session_is_ended_from_another_browser(stack, browser):
-    services, phone, laptop = stack(), browser(), browser()
-    there = phone.open(services.resource)
+def test_a_session_is_ended_from_another_browser(site, browser):
+    services, phone, laptop = site(), browser(), browser()
+    there = phone.open(services.page)
     sign_in(there)
     is_signed_in(there)
-    here = laptop.open(services.resource)
+    here = laptop.open(services.page)
     sign_in(here)
     is_signed_in(here)
     expect(here.locator("#sessions li")).to_have_count(2)
@@ -325,9 +325,9 @@ def test_a_session_is_ended_from_another_browser(stack, browser):
     is_signed_in(here)
 
 
-def test_signing_out_everywhere_ends_all_sessions(stack, browser):
-    services, phone, laptop = stack(), browser(), browser()
-    there, here = phone.open(services.resource), laptop.open(services.resource)
+def test_signing_out_everywhere_ends_all_sessions(site, browser):
+    services, phone, laptop = site(), browser(), browser()
+    there, here = phone.open(services.page), laptop.open(services.page)
     for page in (there, here):
         sign_in(page)
         is_signed_in(page)
@@ -339,13 +339,13 @@ def test_signing_out_everywhere_ends_all_sessions(stack, browser):
     expected(phone, REFUSED)
 
 
-def test_auth_service_is_away_for_a_while(stack, browser):
-    services, user = stack(JWT_ACCESS_TOKEN_EXPIRES="4s", AUTH_REFRESH_GRACE="1s"), browser()
+def test_auth_service_is_away_for_a_while(site, browser):
+    services, user = site(JWT_ACCESS_TOKEN_EXPIRES="4s", AUTH_REFRESH_GRACE="1s"), browser()
     gate = Gate(services.auth_port)
     services.stop()
     services.settings["AUTH_PUBLIC_URL"] = f"http://127.0.0.1:{gate.port}"
     services.start()
-    page = user.open(services.resource)
+    page = user.open(services.page)
     sign_in(page)
     is_signed_in(page)
     gate.close()
@@ -366,34 +366,6 @@ def test_auth_service_is_away_for_a_while(stack, browser):
     expected(user, AWAY)
 
 
-def test_a_page_on_an_origin_of_its_own_works_like_ours(stack, browser, origin):
-    """Three origins: the page's, auth-service's, resource-service's."""
-    services, user = stack(), browser()
-    services.stop()
-    html = (PAGE / "index.html").read_text().replace("{{auth-service}}", services.auth)
-    script = (PAGE / "page.js").read_text()
-    # The demo page asks its own origin for the data; this one asks another.
-    assert script.count("location.origin") == 2
-    script = script.replace("location.origin", f"'{services.resource}'")
-    port = origin({
-        "/": html, "/page/page.js": script, "/page/tokenpair.js": CLIENT.read_text(),
-        "/page/page.css": (PAGE / "page.css").read_text(), "/page/icon.svg": (PAGE / "icon.svg").read_text(),
-    })
-    services.settings["CORS_ALLOWED_ORIGINS"] = f"http://127.0.0.1:{port}"
-    services.start()
-    page = user.open(f"http://127.0.0.1:{port}/")
-    sign_in(page)
-    is_signed_in(page)
-    page.get_by_label("Display name").fill("Cosmo")
-    page.get_by_role("button", name="Save").click()
-    expect(page.locator("#profile-state")).to_have_text("Saved")
-    page.reload()
-    expect(page.get_by_label("Display name")).to_have_value("Cosmo")
-    page.get_by_role("button", name="Sign out", exact=True).click()
-    expect(page.get_by_label("User name")).to_be_visible()
-    assert user.context.cookies() == []
-
-
 def test_another_name_of_this_machine_leads_to_the_page(stack, browser):
     services, user = stack(), browser()
     page = user.open(services.resource.replace("127.0.0.1", "localhost"))
@@ -404,7 +376,7 @@ def test_another_name_of_this_machine_leads_to_the_page(stack, browser):
 
 def test_the_page_fits_a_phone(stack, browser):
     services, user = stack(), browser(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
-    page = user.open(services.resource)
+    page = user.open(services.page)
     sign_in(page)
     is_signed_in(page)
     expect(page.locator("#sessions li")).to_have_count(1)

@@ -2,6 +2,7 @@
 //!
 //! `.ci/compose` builds the images and runs these, and the rest of the suite against containers too.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -343,6 +344,20 @@ async fn another_resource_service_on_the_same_secret_takes_the_same_tokens_and_h
     for service in [&stack.resource, &another] {
         answers(service, &gone, 401).await;
         answers(service, &stays, 200).await;
+    }
+    // Whoever changes the secret is told which of them is which.
+    let started = Instant::now();
+    loop {
+        let feed = stack.administer(&["session", "feed"]).await.succeeds();
+        let words = feed.stdout.split_whitespace();
+        let names: BTreeSet<_> = words.filter(|word| word.contains('@')).collect();
+        if names.len() == 2 {
+            let id = stack.container(RESOURCE).await;
+            let name = format!("resource-service@{id}:8002");
+            assert!(names.contains(name.as_str()), "{names:?}");
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "{}", feed.stdout);
     }
 }
 

@@ -361,6 +361,29 @@ async fn another_resource_service_on_the_same_secret_takes_the_same_tokens_and_h
     }
 }
 
+#[tokio::test]
+#[ignore = "needs an engine and the images: .ci/compose"]
+async fn two_auth_services_on_one_file_know_the_same_sessions_and_the_feed_of_each_tells_of_both() {
+    let stack = Compose::up(&[]).await;
+    let address = free_address();
+    let publish = format!("{address}:8001");
+    let run = ["run", "-d", "--no-deps", "-p", &publish, AUTH];
+    stack.compose(&run).await.succeeds();
+    let second = Client::new(format!("http://{address}"));
+    second.becomes_ready().await;
+    let ((stays, refresh), (gone, _)) = (pair(&stack).await, pair(&stack).await);
+    second.post_with("/refresh", &refresh).await.has_status(200);
+    // resource-service listens to the first.
+    answers(&stack.resource, &gone, 200).await;
+    second.post_with("/logout", &gone).await.has_status(204);
+    for service in [&stack.auth, &second] {
+        let refused = service.get_with("/me", &gone).await;
+        refused.is(401, "token_revoked");
+    }
+    answers(&stack.resource, &gone, 401).await;
+    answers(&stack.resource, &stays, 200).await;
+}
+
 /// A request whose handler has begun and waits for the body.
 struct InFlight {
     connection: TcpStream,

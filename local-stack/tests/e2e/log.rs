@@ -6,13 +6,19 @@ use serde_json::{Value, json};
 use test_support::Reply;
 
 use crate::stack::Stack;
+use crate::unsaid::{self, Unsaid};
 
-/// Everything a user does, at the loudest that our own code can log, and not one secret of it in the whole log, nor who it was or
-/// where they went.
+/// Everything a user and a client do, at the loudest that our own code can log, and not one secret of it in the whole log or in the
+/// figures, nor who it was or where they went.
 #[tokio::test]
 async fn no_password_token_or_secret_is_in_the_log_of_a_whole_run() {
     let quiet = "trace,hyper=info,hyper_util=info,mio=info,tokio=info";
-    let mut stack = Stack::start_with(&[("RUST_LOG", quiet), ("AUTH_REFRESH_GRACE", "0s")]).await;
+    let settings = [
+        ("RUST_LOG", quiet),
+        ("AUTH_REFRESH_GRACE", "0s"),
+        unsaid::ALLOWED,
+    ];
+    let mut stack = Stack::start_with(&settings).await;
     let passwords = [
         "bark at the moon",
         "a wrong password",
@@ -64,11 +70,6 @@ async fn no_password_token_or_secret_is_in_the_log_of_a_whole_run() {
         .await
         .has_status(404);
     leaves_traces(&stack, &access).await;
-    let odd = stack
-        .resource
-        .request(&Method::GET, "/profile")
-        .header(AUTHORIZATION, format!("Basic {access}"));
-    Reply::to(odd).await.is(401, "malformed_header");
     let next = stack
         .auth
         .post_with("/refresh", &refresh)
@@ -85,33 +86,49 @@ async fn no_password_token_or_secret_is_in_the_log_of_a_whole_run() {
         .post_with("/logout", &other)
         .await
         .has_status(204);
-    let secret = stack.secret().await;
-    let log = stack.log_to_the_end().await;
-    let tokens = [
+    let mut unsaid = unsaid::use_all(&stack).await;
+    for token in [
         access,
         refresh,
         next.text_of("access_token"),
         next.text_of("refresh_token"),
         other,
-    ];
-    let signatures = tokens.iter().map(|token| token.rsplit('.').next().unwrap());
-    let secrets = passwords
-        .into_iter()
-        .chain(["space-corgi", secret.as_str()])
-        .chain(signatures);
-    let users = ["laika", "cosmo", UNKNOWN];
-    let queries = ["query-of", "?token"];
-    for secret in secrets.chain(users).chain(PATHS).chain(queries) {
-        assert!(!log.contains(secret), "the log has {secret}");
+    ] {
+        unsaid.token(&token);
+    }
+    unsaid.texts(&passwords);
+    unsaid.texts(&["space-corgi", &stack.secret().await]);
+    unsaid.texts(&["laika", "cosmo", UNKNOWN, "query-of", "?token"]);
+    unsaid.texts(&PATHS);
+    let figures = figures(&stack).await;
+    let log = stack.log_to_the_end().await;
+    assert!(log.contains("a refresh token was used again"));
+    for (name, said) in [("log", log), ("figures", figures)] {
+        is_unsaid(&unsaid, name, &said);
+    }
+}
+
+async fn figures(stack: &Stack) -> String {
+    let mut figures = String::new();
+    for service in [&stack.auth, &stack.resource] {
+        figures += &service.get("/metrics").await.has_status(200).text;
+    }
+    figures
+}
+
+fn is_unsaid(unsaid: &Unsaid, name: &str, said: &str) {
+    for unsaid in &unsaid.0 {
+        assert!(!said.contains(unsaid), "{unsaid} is in the {name}");
     }
     for (what, sign) in [
         ("a token", "eyJ"),
         ("a header", "Bearer ey"),
+        ("a client's header", "Basic cmV"),
+        ("a cookie", "tokenpair-refresh"),
         ("a hash", "$argon2id$"),
     ] {
-        assert!(!log.contains(sign), "the log has {what}");
+        assert!(!said.contains(sign), "{what} is in the {name}");
     }
-    assert!(log.contains("a refresh token was used again"));
 }
 
 /// A path without a route, and one that in auth-service has a route for administrators.
@@ -126,6 +143,9 @@ async fn leaves_traces(stack: &Stack, token: &str) {
         let reply = stack.auth.get_with(&asked, token).await;
         reply.has_status(status);
     }
+    let odd = stack.resource.request(&Method::GET, "/profile");
+    let odd = odd.header(AUTHORIZATION, format!("Basic {token}"));
+    Reply::to(odd).await.is(401, "malformed_header");
     let reply = stack.log_in(UNKNOWN, "a wrong password").await;
     reply.has_status(401);
 }

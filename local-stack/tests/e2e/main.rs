@@ -16,3 +16,4 @@ mod metrics;
 mod revocation;
 mod stack;
 mod traces;
+mod unsaid;

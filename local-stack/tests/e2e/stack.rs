@@ -3,7 +3,7 @@
 //! runs against either.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use auth_service::Cli;
@@ -114,28 +114,7 @@ impl Stack {
             Kind::Containers(compose) => {
                 compose.administer(command).await.succeeds();
             }
-            Kind::Local(local) => {
-                let file = |name| local.data(name).display().to_string();
-                let settings = [
-                    format!("--jwt-secret-key-file={}", file("jwt-secret")),
-                    format!(
-                        "--jwt-previous-secret-keys-file={}",
-                        file("jwt-previous-secrets")
-                    ),
-                    format!("--jwt-private-key-file={}", file("jwt-private-key")),
-                    format!(
-                        "--jwt-previous-private-keys-file={}",
-                        file("jwt-previous-private-keys")
-                    ),
-                    format!("--auth-database-url=sqlite://{}", file("auth.db")),
-                ];
-                let arguments = std::iter::once("auth-service").chain(command.iter().copied());
-                let arguments = arguments.chain(settings.iter().map(String::as_str));
-                let cli = Cli::try_parse_from(arguments).expect("a command of auth-service");
-                auth_service::run(cli)
-                    .await
-                    .expect("it does what it is asked");
-            }
+            Kind::Local(local) => administer(&local.data(""), command).await,
         }
     }
 
@@ -183,6 +162,16 @@ impl Stack {
         secret.trim_end().to_owned()
     }
 
+    /// What resource-service proves itself with to auth-service.
+    pub(crate) async fn client_secret(&self) -> String {
+        let name = "resource-client-secret";
+        let secret = match &self.kind {
+            Kind::Local(local) => fs::read_to_string(local.data(name)).unwrap(),
+            Kind::Containers(compose) => compose.file(AUTH, &format!("/secrets/{name}")).await,
+        };
+        secret.trim_end().to_owned()
+    }
+
     /// Of a stack that was started as a local one.
     pub(crate) fn local(&mut self) -> &mut Local {
         match &mut self.kind {
@@ -219,6 +208,30 @@ impl Local {
     pub(crate) fn running(&mut self) -> &mut Running {
         &mut self.running
     }
+}
+
+/// Runs a command of auth-service on the files in this folder, which must do what it is asked.
+pub(crate) async fn administer(data: &Path, command: &[&str]) {
+    let file = |name| data.join(name).display().to_string();
+    let settings = [
+        format!("--jwt-secret-key-file={}", file("jwt-secret")),
+        format!(
+            "--jwt-previous-secret-keys-file={}",
+            file("jwt-previous-secrets")
+        ),
+        format!("--jwt-private-key-file={}", file("jwt-private-key")),
+        format!(
+            "--jwt-previous-private-keys-file={}",
+            file("jwt-previous-private-keys")
+        ),
+        format!("--auth-database-url=sqlite://{}", file("auth.db")),
+    ];
+    let arguments = std::iter::once("auth-service").chain(command.iter().copied());
+    let arguments = arguments.chain(settings.iter().map(String::as_str));
+    let cli = Cli::try_parse_from(arguments).expect("a command of auth-service");
+    auth_service::run(cli)
+        .await
+        .expect("it does what it is asked");
 }
 
 async fn run(program: &Program, auth: &Client, resource: &Client) -> Running {

@@ -10,6 +10,7 @@ use test_support::program::free_address;
 use test_support::{Client, Collector, Reply, TakenSpan};
 
 use crate::stack::Stack;
+use crate::unsaid;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
@@ -107,11 +108,17 @@ async fn the_spans_of_both_services_are_one_trace_and_the_log_has_their_ids() {
     assert!(!spans.iter().any(|span| span.span.name.contains("/health")));
 }
 
-/// Everything a user does, and not one secret of it, no name and no path, in all that a collector is sent.
+/// Everything a user and a client do, and not one secret of it, no name and no path, in all that a collector is sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_password_token_secret_or_name_is_in_the_spans_of_a_whole_run() {
     let collector = Collector::start().await;
-    let mut stack = Stack::start_local_with(&[(ENDPOINT, collector.url().as_str())]).await;
+    let url = collector.url();
+    let settings = [
+        (ENDPOINT, url.as_str()),
+        ("AUTH_REFRESH_GRACE", "0s"),
+        unsaid::ALLOWED,
+    ];
+    let mut stack = Stack::start_local_with(&settings).await;
     let (right, wrong) = ("bark at the moon", "a wrong password");
     let laika = json!({"username": "laika", "password": right});
     stack.auth.post("/register", &laika).await.has_status(201);
@@ -145,9 +152,8 @@ async fn no_password_token_secret_or_name_is_in_the_spans_of_a_whole_run() {
         .post_with("/logout", &next.text_of("access_token"))
         .await
         .has_status(204);
+    let used = unsaid::use_all(&stack).await.0;
     let secret = stack.secret().await;
-    let client_secret = std::fs::read_to_string(stack.local().data("resource-client-secret"));
-    let client_secret = client_secret.unwrap();
     stack.log_to_the_end().await;
     assert!(collector.spans().len() > 10);
     let sent = String::from_utf8_lossy(&collector.bytes()).to_lowercase();
@@ -162,7 +168,6 @@ async fn no_password_token_secret_or_name_is_in_the_spans_of_a_whole_run() {
         right,
         wrong,
         &secret,
-        client_secret.trim_end(),
         "laika",
         "cosmo",
         "moscow",
@@ -175,7 +180,8 @@ async fn no_password_token_secret_or_name_is_in_the_spans_of_a_whole_run() {
         "127.0.0.1",
         "nothing",
     ];
-    for unsaid in unsaid.into_iter().chain(signatures) {
+    let used = used.iter().map(String::as_str);
+    for unsaid in unsaid.into_iter().chain(signatures).chain(used) {
         assert!(
             !sent.contains(&unsaid.to_lowercase()),
             "the spans have {unsaid}"

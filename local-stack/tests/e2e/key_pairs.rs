@@ -89,6 +89,34 @@ async fn a_service_that_starts_before_auth_service_says_what_it_lacks_and_become
     assert!(listens.takes(&other).await && !listens.takes(&token).await);
 }
 
+/// The settings of resource-service, as they are given to it.
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    tokens: TokenSettings,
+    #[command(flatten)]
+    cors: CorsSettings,
+    #[command(flatten)]
+    limits: LimitSettings,
+    #[command(flatten)]
+    resource: ResourceSettings,
+}
+
+/// What these settings come to.
+pub(crate) fn resource_config<'a>(
+    settings: impl IntoIterator<Item = &'a String>,
+) -> ResourceConfig {
+    let settings = settings.into_iter().map(String::as_str);
+    let arguments = Arguments::parse_from(std::iter::once("resource-service").chain(settings));
+    let Arguments {
+        tokens,
+        cors,
+        limits,
+        resource,
+    } = arguments;
+    resource.resolve(tokens, cors, &limits).unwrap()
+}
+
 /// A token of a key that auth-service does not have.
 fn foreign_token() -> String {
     let header = serde_json::json!({"alg": "EdDSA", "kid": pair().signing_key().id()});
@@ -97,17 +125,6 @@ fn foreign_token() -> String {
 
 #[tokio::test]
 async fn a_service_that_was_given_the_public_key_needs_nothing_else() {
-    #[derive(Parser)]
-    struct Settings {
-        #[command(flatten)]
-        tokens: TokenSettings,
-        #[command(flatten)]
-        cors: CorsSettings,
-        #[command(flatten)]
-        limits: LimitSettings,
-        #[command(flatten)]
-        resource: ResourceSettings,
-    }
     let (key, next) = (pair(), pair());
     let mut stack = Stack::without_auth();
     stack.start_auth_with(signing_with(&key)).await;
@@ -116,15 +133,10 @@ async fn a_service_that_was_given_the_public_key_needs_nothing_else() {
     let pem = |key: &PrivateKey| key.public_key().to_pem();
     fs::write(&public, pem(&key) + &pem(&next)).unwrap();
     let database = stack.folder.path().join("given.db");
-    let settings = Settings::parse_from([
-        "resource-service",
-        &format!("--jwt-public-key-file={}", public.display()),
-        &format!("--resource-database-url=sqlite://{}", database.display()),
+    let mut config = resource_config(&[
+        format!("--jwt-public-key-file={}", public.display()),
+        format!("--resource-database-url=sqlite://{}", database.display()),
     ]);
-    let mut config = settings
-        .resource
-        .resolve(settings.tokens, settings.cors, &settings.limits)
-        .unwrap();
     config.clock = stack.clock.clone();
     let service = Resource::start(config).await;
     let ready = service.says_of("keys", "configured").await;

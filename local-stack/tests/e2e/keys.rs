@@ -1,75 +1,44 @@
 //! The key that signs is changed while both services are used, and nobody notices.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jsonwebtoken::Algorithm;
+use sqlx::SqlitePool;
+use sqlx::sqlite::SqliteConnectOptions;
 use test_support::Client;
-use tokio::task::JoinHandle;
 
-use crate::stack::Stack;
+use crate::in_process::PATIENCE;
+use crate::load::{KEPT, Load, SHORT, Services, USERS};
+use crate::stack::{Stack, administer};
 
-/// Refreshes and reads, with the newest tokens and with the first ones, until it is told to stop.
-async fn live(auth: Client, resource: Client, pair: (String, String), state: Arc<State>) {
-    let (first, mut refresh) = pair;
-    while !state.stop.load(Ordering::SeqCst) {
-        let reply = auth.post_with("/refresh", &refresh).await.has_status(200);
-        refresh = reply.text_of("refresh_token");
-        let access = reply.text_of("access_token");
-        for token in [&access, &first] {
-            resource.get_with("/profile", token).await.has_status(200);
-            auth.get_with("/me", token).await.has_status(200);
-        }
-        state.rounds.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-#[derive(Default)]
-struct State {
-    stop: AtomicBool,
-    rounds: AtomicU32,
-}
-
-impl State {
-    async fn goes_on_for(&self, rounds: u32) {
-        let until = self.rounds.load(Ordering::SeqCst) + rounds;
-        let started = Instant::now();
-        while self.rounds.load(Ordering::SeqCst) < until {
-            assert!(
-                started.elapsed() < Duration::from_secs(30),
-                "the load has stopped"
-            );
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-}
+/// Longer than any test.
+const FOREVER: Duration = Duration::MAX;
 
 /// A stack, and a load on it that does not notice what is done to its keys.
 struct Loaded {
     stack: Stack,
-    state: Arc<State>,
-    lives: Vec<JoinHandle<()>>,
+    load: Load,
 }
 
 impl Loaded {
     async fn start() -> Self {
         // No grace: every refresh rotates.
         let stack = Stack::start_with(&[("AUTH_REFRESH_GRACE", "0s")]).await;
-        let state = Arc::new(State::default());
-        let mut lives = Vec::new();
-        for _ in 0..3 {
-            let (auth, resource) = (stack.auth.clone(), stack.resource.clone());
-            let pair = stack.pair().await;
-            let life = live(auth, resource, pair, Arc::clone(&state));
-            lives.push(tokio::spawn(life));
+        Self::over(stack, FOREVER).await
+    }
+
+    async fn over(stack: Stack, kept: Duration) -> Self {
+        let mut pairs = Vec::new();
+        for _ in 0..USERS {
+            pairs.push(stack.pair().await);
         }
-        state.goes_on_for(5).await;
-        Self {
-            stack,
-            state,
-            lives,
-        }
+        let services = Services {
+            auth: stack.auth.clone(),
+            resources: vec![stack.resource.clone()],
+        };
+        let load = Load::start(services, pairs.try_into().unwrap(), kept).await;
+        Self { stack, load }
     }
 
     /// What signs by now: the algorithm and the key.
@@ -82,7 +51,7 @@ impl Loaded {
     async fn secret(&self, command: &[&str]) {
         let command: Vec<_> = std::iter::once(&"secret").chain(command).copied().collect();
         self.stack.administer(&command).await;
-        self.state.goes_on_for(20).await;
+        self.load.goes_on_for(7).await;
     }
 
     /// The ids of the published keys.
@@ -93,13 +62,41 @@ impl Loaded {
         ids.map(|key| key["kid"].as_str().unwrap().to_owned())
             .collect()
     }
+}
 
-    async fn end(self) {
-        self.state.stop.store(true, Ordering::SeqCst);
-        for life in self.lives {
-            // A request that failed has made it panic.
-            life.await.unwrap();
+/// Waits until the tokens of a retired key have expired and drops it, under load; `file` is the one that it is in.
+pub(crate) async fn drop_the_old_key(data: &Path, file: &str, load: &Load) {
+    let is_there = || !std::fs::read_to_string(data.join(file)).unwrap().is_empty();
+    administer(data, &["secret", "prune"]).await;
+    assert!(is_there(), "it is dropped at once");
+    // The minute that a key is kept beyond its last token goes by at once; the life of the tokens is waited for.
+    let options = SqliteConnectOptions::new().filename(data.join("auth.db"));
+    let pool = SqlitePool::connect_with(options).await.unwrap();
+    let earlier = sqlx::query("update key_rotation set since = since - 60000");
+    earlier.execute(&pool).await.unwrap();
+    pool.close().await;
+    let started = Instant::now();
+    loop {
+        administer(data, &["secret", "prune"]).await;
+        if !is_there() {
+            break;
         }
+        assert!(started.elapsed() < PATIENCE, "it is never dropped");
+        load.goes_on_for(2).await;
+    }
+}
+
+/// Waits until a service knows the key of this token, which has expired, no more.
+pub(crate) async fn is_unknown(token: &str, path: &str, service: &Client) {
+    let started = Instant::now();
+    loop {
+        let reply = service.get_with(path, token).await.has_status(401);
+        match reply.text_of("code").as_str() {
+            "invalid_token" => break,
+            code => assert_eq!(code, "token_expired"),
+        }
+        assert!(started.elapsed() < PATIENCE, "the key is known still");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -113,7 +110,25 @@ async fn the_secret_is_changed_under_load_and_back_and_no_request_fails() {
     assert_eq!(new.0, Algorithm::HS256);
     loaded.secret(&["rollback", "--wait=20s"]).await;
     assert_eq!(loaded.signs().await, old);
-    loaded.end().await;
+    loaded.load.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_secret_is_changed_under_load_until_the_old_one_is_dropped_and_no_request_fails() {
+    let grace = [("AUTH_REFRESH_GRACE", "0s")];
+    let stack = Stack::start_local_with(&[&grace[..], &SHORT].concat()).await;
+    let (before, _) = stack.pair().await;
+    let mut loaded = Loaded::over(stack, KEPT).await;
+    let old = loaded.signs().await;
+    let rotate = ["secret", "rotate", "--wait=20s"];
+    loaded.stack.administer(&rotate).await;
+    let data = loaded.stack.local().data("");
+    drop_the_old_key(&data, "jwt-previous-secrets", &loaded.load).await;
+    assert_ne!(loaded.signs().await, old);
+    is_unknown(&before, "/me", &loaded.stack.auth).await;
+    is_unknown(&before, "/profile", &loaded.stack.resource).await;
+    loaded.load.goes_on_for(7).await;
+    loaded.load.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,5 +159,5 @@ async fn the_common_secret_gives_way_to_a_key_pair_under_load_and_no_request_fai
     assert_eq!(loaded.signs().await, (Algorithm::ES256, last));
     // Containers are used by other tests after this one.
     loaded.secret(&["rotate", "--hs256", "--wait=20s"]).await;
-    loaded.end().await;
+    loaded.load.end().await;
 }

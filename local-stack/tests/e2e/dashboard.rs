@@ -1,7 +1,7 @@
 //! The dashboard, part of which is asked of auth-service on behalf of the user, through a gate that can be closed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use auth_client::FeedOptions;
@@ -214,17 +214,25 @@ async fn with_auth_service_slow_or_broken_the_dashboard_says_what_is_missing_and
 async fn a_run_of_dashboard_calls_goes_on_whatever_happens_to_auth_service() {
     let stack = Stack::start().await;
     let token = stack.log_in().await;
+    let (made, is_over) = (AtomicU32::new(0), AtomicBool::new(false));
     let calls = async {
-        for _ in 0..60 {
+        while !is_over.load(Ordering::SeqCst) {
             stack.dashboard(&token).await;
+            made.fetch_add(1, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     let trouble = async {
         for mode in [BROKEN, OPEN, SLOW, OPEN, BROKEN, OPEN] {
             stack.gate.set(mode);
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            // The first may have begun in the mode before. One that is slow takes as long as a dashboard may.
+            let whole = if mode == SLOW { 1 } else { 10 };
+            let until = made.load(Ordering::SeqCst) + 1 + whole;
+            while made.load(Ordering::SeqCst) < until {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
         }
+        is_over.store(true, Ordering::SeqCst);
     };
     tokio::join!(calls, trouble);
     stack.recovers(&token).await;

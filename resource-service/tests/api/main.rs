@@ -9,6 +9,7 @@ mod dashboard;
 mod database;
 mod document;
 mod errors;
+mod keys;
 mod page;
 mod profile;
 mod settings;

@@ -426,7 +426,7 @@ impl InFlight {
 #[ignore = "needs an engine and the images: .ci/compose"]
 async fn a_stop_under_load_answers_every_request_in_flight() {
     // However slow the machine: what is cut off after HTTP_STOP_LIMIT is not what this is about.
-    let stack = Compose::up(&[("HTTP_STOP_LIMIT", "60s"), ("AUTH_HASHING_DEADLINE", "14s")]).await;
+    let stack = Compose::up(&[("HTTP_STOP_LIMIT", "60s"), ("AUTH_HASHING_DEADLINE", "9s")]).await;
     let (access, _) = pair(&stack).await;
     // A user of its own for the load, whose many logins end the oldest sessions.
     let laika = json!({"username": "laika", "password": "bark at the moon"});

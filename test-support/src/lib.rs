@@ -11,6 +11,7 @@
 mod client;
 mod collector;
 pub mod compose;
+pub mod document;
 pub mod program;
 mod raw;
 mod server;

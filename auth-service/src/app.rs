@@ -13,7 +13,7 @@ use service_shell::metrics;
 use service_shell::request_log::chain;
 use service_shell::serve::Shell;
 use service_shell::sqlite::StorageError;
-use shared_claims::wire::FeedHello;
+use shared_claims::wire::{FEED_SCOPE, FeedHello};
 use shared_claims::{Clock, NumericDate, Parties, Signer, TokenType, Verifier};
 use tokio::task::JoinHandle;
 
@@ -192,6 +192,11 @@ fn tell_how_it_starts(signer: &Signer, registration: Registration, policy: &Sess
     if policy.default_scope.contains(ADMIN_SCOPE) {
         tracing::warn!(
             "AUTH_DEFAULT_SCOPE has {ADMIN_SCOPE} in it: whoever is added without a scope of their own is an administrator"
+        );
+    }
+    if policy.default_scope.contains(FEED_SCOPE) {
+        tracing::warn!(
+            "AUTH_DEFAULT_SCOPE has {FEED_SCOPE} in it: whoever has no scope of their own may listen to who signs out"
         );
     }
 }

@@ -14,7 +14,6 @@ use service_shell::settings::{SettingError, address, count, duration, lifetime, 
 use service_shell::sqlite::DatabaseUrl;
 use service_shell::tokens::{TokenConfig, TokenSettings};
 use service_shell::traces::TraceExport;
-use shared_claims::wire::FEED_SCOPE;
 use shared_claims::{Clock, Scope};
 
 pub use crate::attempts::{AttemptLimits, Limit, Rate};
@@ -269,22 +268,16 @@ impl AuthSettings {
         cors: CorsSettings,
         limits: &LimitSettings,
     ) -> Result<Config, SettingError> {
-        if self.auth_registration == Registration::Open {
-            // What else opens something, token:exchange, does so for service accounts alone.
-            for (scope, everything) in [
-                (ADMIN_SCOPE, "make themselves an administrator"),
-                (FEED_SCOPE, "listen to who signs out"),
-            ] {
-                if self.auth_default_scope.contains(scope) {
-                    return Err(SettingError {
-                        setting: "AUTH_DEFAULT_SCOPE",
-                        fault: format!(
-                            "with {scope} in it and AUTH_REGISTRATION=open anybody could {everything}"
-                        ),
-                        remedy: "give that scope to single users with 'auth-service user add --scope', or close the registration",
-                    });
-                }
-            }
+        if self.auth_registration == Registration::Open
+            && self.auth_default_scope.contains(ADMIN_SCOPE)
+        {
+            return Err(SettingError {
+                setting: "AUTH_DEFAULT_SCOPE",
+                fault: format!(
+                    "with {ADMIN_SCOPE} in it and AUTH_REGISTRATION=open anybody could make themselves an administrator"
+                ),
+                remedy: "give that scope to single users with 'auth-service user add --scope', or close the registration",
+            });
         }
         let allowed_origins = cors.resolve();
         if let Some(elsewhere) = allowed_origins.first_elsewhere()

@@ -286,13 +286,21 @@ impl Follower {
             if self.spoken.elapsed() >= HEARTBEAT {
                 return Some(vec![Message::Heartbeat]);
             }
+            let pause = CONFIRM.min(self.time_left());
             tokio::select! {
                 _ = self.newest.changed() => {}
                 _ = self.keys.changed() => self.keys.mark_changed(),
                 _ = self.stopping.changed() => {}
-                () = tokio::time::sleep(CONFIRM) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// Until the token expires. A stream that ended only at the next event would tell of that one only to who comes again.
+    fn time_left(&self) -> Duration {
+        let now = self.feed.clock.now().as_millisecond();
+        let left = self.claims.expires_at.0.saturating_mul(1000) - now;
+        Duration::from_millis(u64::try_from(left).unwrap_or(0))
     }
 
     /// Said first, and again when the keys have changed.

@@ -72,7 +72,8 @@ async fn a_new_user_goes_through_the_whole_lesson() {
 
 #[tokio::test]
 async fn the_walk_through_works_as_it_is_pasted() {
-    let stack = Stack::start_with(&[("JWT_ACCESS_TOKEN_EXPIRES", "2s")]).await;
+    // Long enough that the feed, whose own token is as short, does not begin anew in the moment of the logout.
+    let stack = Stack::start_with(&[("JWT_ACCESS_TOKEN_EXPIRES", "4s")]).await;
     let run = Command::new("bash")
         .arg("-c")
         .arg(stack.walk_through().await)
@@ -86,7 +87,7 @@ async fn the_walk_through_works_as_it_is_pasted() {
     );
     let steps = [
         r#""username":"laika"}"#,
-        r#""expires_in":2"#,
+        r#""expires_in":4"#,
         r#""username":"cosmo","display_name":null"#,
         r#""fresh":true"#,
         r#""live_sessions":1"#,
